@@ -1,0 +1,124 @@
+"""spec.json -> ModelSpec: what a model hears, how it is fed, and when a label counts.
+
+A model is a directory with `model.onnx` and `spec.json`; this is the file that joins `models`, which
+writes it, and `processors`, which runs it. A model that somebody else made is used by writing its spec.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from schemas.errors import ConfigurationError
+
+MODEL_FILE, SPEC_FILE = "model.onnx", "spec.json"
+MAX_LABELS = 4096
+MAX_WINDOW_SAMPLES = 60 * 192_000
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Label = Annotated[str, Field(min_length=1, max_length=128)]
+Probability = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelInput(_Frozen):
+    """The tensor that takes `dtype[B, window_samples]`; int16 PCM is multiplied by `scale` for float32."""
+
+    name: Annotated[str, Field(min_length=1)] = "audio"
+    dtype: Literal["int16", "float32"] = "int16"
+    scale: Annotated[float, Field(gt=0.0)] = 1.0
+    batch: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """The one batch size that the graph accepts, or None where any will do."""
+
+
+class ModelOutput(_Frozen):
+    """The tensor that gives `float32[B, labels]`, and what turns it into probabilities."""
+
+    name: Annotated[str, Field(min_length=1)] = "scores"
+    activation: Literal["none", "sigmoid", "softmax"] = "none"
+
+
+class ModelSpec(_Frozen):
+    """All that a processor needs to know of a model, and all of it decides what is detected."""
+
+    name: Name
+    version: Name
+    sample_rate_hz: Annotated[int, Field(ge=1000, le=384_000)]
+    window_samples: Annotated[int, Field(ge=1, le=MAX_WINDOW_SAMPLES)]
+    hop_samples: Annotated[int, Field(ge=1)]
+    labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=MAX_LABELS)]
+    thresholds: dict[Label, Probability]
+    """Score from which a label counts as reached in a window, for every label."""
+    m: Annotated[int, Field(ge=1)]
+    n: Annotated[int, Field(ge=1, le=1000)]
+    """A label is active where at least m of the last n windows reached its threshold."""
+    licence: str
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of model.onnx, in hex."""
+    input: ModelInput = ModelInput()
+    output: ModelOutput = ModelOutput()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.hop_samples > self.window_samples:
+            raise ValueError(
+                f"hop_samples {self.hop_samples} is more than window_samples {self.window_samples}: "
+                "sound between two windows would never be heard"
+            )
+        if self.m > self.n:
+            raise ValueError(f"m {self.m} of n {self.n} windows can never be reached")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels has the same label twice")
+        if set(self.thresholds) != set(self.labels):
+            odd = sorted(set(self.thresholds) ^ set(self.labels))
+            raise ValueError(f"thresholds and labels disagree about {odd}")
+        return self
+
+    @property
+    def window_s(self) -> float:
+        """Length of a window in seconds."""
+        return self.window_samples / self.sample_rate_hz
+
+    @property
+    def hop_s(self) -> float:
+        """Time from one window's start to the next in seconds."""
+        return self.hop_samples / self.sample_rate_hz
+
+
+def read_spec(directory: Path) -> ModelSpec:
+    """Read and check a model directory.
+
+    Raises:
+        ConfigurationError: a file is missing or unreadable, the spec is wrong, or the model's bytes are
+            not those that the spec's digest names.
+
+    """
+    for file in (SPEC_FILE, MODEL_FILE):
+        if not (directory / file).is_file():
+            raise ConfigurationError(
+                "model.path", str(directory), f"a directory with {MODEL_FILE} and {SPEC_FILE}; {file} is missing"
+            )
+    try:
+        spec = ModelSpec.model_validate_json((directory / SPEC_FILE).read_bytes())
+    except ValidationError as exc:
+        raise ConfigurationError("model.path", str(directory), f"a valid {SPEC_FILE}: {_reasons(exc)}") from exc
+    digest = file_digest(directory / MODEL_FILE)
+    if digest != spec.digest:
+        raise ConfigurationError(
+            "model.path", str(directory), f"a {MODEL_FILE} with SHA-256 {spec.digest}; this one has {digest}"
+        )
+    return spec
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _reasons(exc: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'spec'}: {e['msg']}" for e in exc.errors()[:5])
