@@ -1,0 +1,1 @@
+"""audio.frames -> audio.detections: a pure core and its shell."""

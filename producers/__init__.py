@@ -1,0 +1,1 @@
+"""Sound -> audio.frames: sources, framer, publisher, fleet."""

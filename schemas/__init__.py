@@ -1,0 +1,1 @@
+"""What crosses a boundary: records, their wire form, model specs, errors."""

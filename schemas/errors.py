@@ -1,18 +1,18 @@
 """The error tree, sorted by what the shell must do about an error.
 
-    EarwitnessError
-    ├── DeadLetterError        one record cannot be used: publish its exact bytes, go on
-    │   ├── MalformedRecordError   the bytes are not what they claim to be
-    │   ├── InvalidFrameError      a field of a frame is outside what we accept
-    │   ├── StaleEpochError        a live sensor's older epoch: two producers for one sensor?
-    │   └── UnknownSchemaError     nobody can tell how the record was written
-    ├── SchemaUnresolvedError  the registry must be asked first: ask, then decode again
-    ├── ScorerError            a scorer's final word on a batch: its windows are FAILED
-    ├── CaptureError           a source cannot be read: stop this sensor, say which
-    └── StopError              nothing sensible can go on: stop the program
-        ├── ConfigurationError     settings, topics or a model that cannot work
-        ├── LogOrderError          the log was not read record by record, in order
-        └── DeliveryError          an output could not be published
+EarwitnessError
+├── DeadLetterError        one record cannot be used: publish its exact bytes, go on
+│   ├── MalformedRecordError   the bytes are not what they claim to be
+│   ├── InvalidFrameError      a field of a frame is outside what we accept
+│   ├── StaleEpochError        a live sensor's older epoch: two producers for one sensor?
+│   └── UnknownSchemaError     nobody can tell how the record was written
+├── SchemaUnresolvedError  the registry must be asked first: ask, then decode again
+├── ScorerError            a scorer's final word on a batch: its windows are FAILED
+├── CaptureError           a source cannot be read: stop this sensor, say which
+└── StopError              nothing sensible can go on: stop the program
+    ├── ConfigurationError     settings, topics or a model that cannot work
+    ├── LogOrderError          the log was not read record by record, in order
+    └── DeliveryError          an output could not be published
 """
 
 

@@ -100,16 +100,22 @@ def read_spec(directory: Path) -> ModelSpec:
     for file in (SPEC_FILE, MODEL_FILE):
         if not (directory / file).is_file():
             raise ConfigurationError(
-                "model.path", str(directory), f"a directory with {MODEL_FILE} and {SPEC_FILE}; {file} is missing"
+                "model.path",
+                str(directory),
+                f"a directory with {MODEL_FILE} and {SPEC_FILE}; {file} is missing",
             )
     try:
         spec = ModelSpec.model_validate_json((directory / SPEC_FILE).read_bytes())
     except ValidationError as exc:
-        raise ConfigurationError("model.path", str(directory), f"a valid {SPEC_FILE}: {_reasons(exc)}") from exc
+        raise ConfigurationError(
+            "model.path", str(directory), f"a valid {SPEC_FILE}: {_reasons(exc)}"
+        ) from exc
     digest = file_digest(directory / MODEL_FILE)
     if digest != spec.digest:
         raise ConfigurationError(
-            "model.path", str(directory), f"a {MODEL_FILE} with SHA-256 {spec.digest}; this one has {digest}"
+            "model.path",
+            str(directory),
+            f"a {MODEL_FILE} with SHA-256 {spec.digest}; this one has {digest}",
         )
     return spec
 

@@ -1,0 +1,183 @@
+"""Record <-> bytes: Avro in either of two framings, told apart by the first bytes.
+
+    C3 01 | CRC-64-AVRO fingerprint, little-endian, 8 bytes | Avro     single-object encoding, no registry
+    00    | schema id, big-endian, 4 bytes                  | Avro     Confluent's framing, with a registry
+
+Every version of every schema that was ever released ships in `schemas/avro/NAME.VERSION.avsc`, so readers are
+upgraded before writers. What a registry does not know yet is asked for by the shell (`Codec.resolve`).
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.resources import files
+from io import BytesIO
+from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
+
+import fastavro
+from fastavro.schema import SchemaParseException, fingerprint, to_parsing_canonical_form
+
+from schemas.coverage import Level
+from schemas.errors import MalformedRecordError, SchemaUnresolvedError, UnknownSchemaError
+from schemas.registry import SchemaRegistry
+
+SINGLE_OBJECT, CONFLUENT = b"\xc3\x01", b"\x00"
+_SINGLE_OBJECT_HEADER_BYTES, _CONFLUENT_HEADER_BYTES = 10, 5
+_MAX_REGISTRY_SCHEMAS = 1000
+_UNREADABLE = (
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    struct.error,
+    fastavro.read.SchemaResolutionError,
+)
+
+Schema = dict[str, Any]
+
+
+class Record(Protocol):
+    """A dataclass that crosses a topic; its fields are those of the newest schema called NAME."""
+
+    NAME: ClassVar[str]
+    __slots__: tuple[str, ...]
+
+    @classmethod
+    def from_wire(cls, fields: dict[str, Any]) -> Self:
+        """Build the record from decoded Avro fields."""
+        ...
+
+
+R = TypeVar("R", bound=Record)
+
+
+def released_schemas() -> dict[str, list[Schema]]:
+    """Return every released schema by record name, oldest version first."""
+    found: dict[str, list[tuple[int, Schema]]] = {}
+    for file in files("schemas").joinpath("avro").iterdir():
+        name, version, _ = file.name.split(".")
+        found.setdefault(name, []).append((int(version), json.loads(file.read_text("utf-8"))))
+    return {name: [schema for _, schema in sorted(vs, key=_version)] for name, vs in found.items()}
+
+
+def _version(numbered: tuple[int, Schema]) -> int:
+    return numbered[0]
+
+
+def avro_fingerprint(schema: Schema) -> bytes:
+    """Return the CRC-64-AVRO fingerprint of a schema's parsing canonical form, little-endian, 8 bytes."""
+    return bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
+
+
+class Codec:
+    """Encodes records in the newest schema, decodes those of any known one.
+
+    With a registry, records are written in Confluent's framing under `subjects[NAME]` (by default NAME);
+    without one, in single-object encoding.
+    """
+
+    def __init__(
+        self, registry: SchemaRegistry | None = None, subjects: Mapping[str, str] | None = None
+    ) -> None:
+        self._registry, self._subjects = registry, dict(subjects or {})
+        self._newest: dict[str, Any] = {}
+        self._headers: dict[str, bytes] = {}
+        self._writers: dict[bytes, tuple[str | None, Any]] = {}
+        for name, versions in released_schemas().items():
+            for schema in versions:
+                parsed = fastavro.parse_schema(schema)
+                header = SINGLE_OBJECT + avro_fingerprint(schema)
+                self._writers[header] = name, parsed
+                self._newest[name], self._headers[name] = parsed, header
+            if registry is not None:
+                self._headers[name] = self._register(registry, name, versions[-1])
+
+    def _register(self, registry: SchemaRegistry, name: str, schema: Schema) -> bytes:
+        schema_id = registry.register(self._subjects.get(name, name), json.dumps(schema))
+        header = CONFLUENT + schema_id.to_bytes(4)
+        self._writers[header] = name, self._newest[name]
+        return header
+
+    def encode(self, record: Record) -> bytes:
+        """Return a record's bytes, framing included."""
+        out = BytesIO()
+        out.write(self._headers[record.NAME])
+        fields = {name: _to_wire(getattr(record, name)) for name in record.__slots__}
+        fastavro.schemaless_writer(out, self._newest[record.NAME], fields)
+        return out.getvalue()
+
+    def decode(self, kind: type[R], value: bytes | None) -> R:
+        """Read a record of one kind.
+
+        Raises:
+            MalformedRecordError: the bytes are not such a record.
+            InvalidFrameError: a field of a frame is outside what is accepted.
+            UnknownSchemaError: nobody knows the schema that the bytes name.
+            SchemaUnresolvedError: the registry has not been asked about it yet (`resolve`).
+
+        """
+        if not value:
+            raise MalformedRecordError("the value is empty; accepted: an Avro record")
+        size, writer = self._writer(kind.NAME, value)
+        body = BytesIO(value)
+        body.seek(size)
+        newest = self._newest[kind.NAME]
+        try:
+            if writer is newest:
+                fields = fastavro.schemaless_reader(body, writer, None)
+            else:
+                fields = fastavro.schemaless_reader(body, writer, newest)
+        except _UNREADABLE as exc:
+            raise MalformedRecordError(f"not Avro of a {kind.NAME}: {exc or type(exc).__name__}") from exc
+        if body.tell() != len(value):
+            raise MalformedRecordError(
+                f"{len(value) - body.tell()} bytes follow the {kind.NAME}; accepted: none"
+            )
+        return kind.from_wire(cast(dict[str, Any], fields))
+
+    def _writer(self, kind: str, value: bytes) -> tuple[int, Any]:
+        size = _SINGLE_OBJECT_HEADER_BYTES if value[0] == 0xC3 else _CONFLUENT_HEADER_BYTES
+        known = self._writers.get(value[:size])
+        if known is None:
+            raise self._unknown(value)
+        name, schema = known
+        if name is not None and name != kind:
+            raise MalformedRecordError(f"this is a {name}; accepted: a {kind}")
+        return size, schema
+
+    def _unknown(self, value: bytes) -> Exception:
+        if value[:2] == SINGLE_OBJECT and len(value) >= _SINGLE_OBJECT_HEADER_BYTES:
+            return UnknownSchemaError(
+                f"fingerprint {value[2:10].hex()}", "not one of the versions that this reader ships"
+            )
+        if value[:1] == CONFLUENT and len(value) >= _CONFLUENT_HEADER_BYTES:
+            schema_id = int.from_bytes(value[1:5])
+            if self._registry is not None:
+                return SchemaUnresolvedError(schema_id)
+            return UnknownSchemaError(f"id {schema_id}", "no schema registry is configured")
+        return MalformedRecordError(
+            f"it begins with {value[:10].hex()}; accepted: c301 and a fingerprint, or 00 and a schema id"
+        )
+
+    def resolve(self, schema_id: int) -> None:
+        """Ask the registry for a schema, so that its records can be decoded. Blocks.
+
+        Raises:
+            UnknownSchemaError: the registry has no such Avro schema, or we remember too many.
+            SchemaUnresolvedError: the registry did not answer.
+
+        """
+        if self._registry is None or len(self._writers) >= _MAX_REGISTRY_SCHEMAS:
+            raise UnknownSchemaError(f"id {schema_id}", "no room to remember another schema")
+        try:
+            parsed = fastavro.parse_schema(json.loads(self._registry.schema(schema_id)))
+        except (ValueError, SchemaParseException) as exc:
+            raise UnknownSchemaError(f"id {schema_id}", f"not an Avro schema: {exc}") from exc
+        self._writers[CONFLUENT + schema_id.to_bytes(4)] = None, parsed
+
+
+def _to_wire(value: object) -> object:
+    return asdict(value) if isinstance(value, Level) else value

@@ -1,0 +1,56 @@
+"""Schema registry: ids to Avro schemas and back, through Confluent's client.
+
+The client blocks: the shell calls it outside its event loop.
+"""
+
+from typing import Protocol
+
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from schemas.errors import SchemaUnresolvedError, UnknownSchemaError
+
+NOT_FOUND = 404
+
+
+class SchemaRegistry(Protocol):
+    """What the codec needs of a registry."""
+
+    def register(self, subject: str, schema: str) -> int:
+        """Return the id of an Avro schema (JSON text) under a subject, registering it if need be."""
+        ...
+
+    def schema(self, schema_id: int) -> str:
+        """Return the Avro schema (JSON text) with this id.
+
+        Raises:
+            UnknownSchemaError: the registry says that there is none, or that it is not Avro.
+            SchemaUnresolvedError: the registry did not answer.
+
+        """
+        ...
+
+
+class ConfluentRegistry:
+    """A registry that speaks Confluent's protocol, such as Confluent's own, Karapace or Apicurio."""
+
+    def __init__(self, client: SchemaRegistryClient) -> None:
+        self._client = client
+
+    def register(self, subject: str, schema: str) -> int:
+        """Return the id of an Avro schema (JSON text) under a subject, registering it if need be."""
+        return int(self._client.register_schema(subject, Schema(schema, "AVRO")))
+
+    def schema(self, schema_id: int) -> str:
+        """Return the Avro schema (JSON text) with this id."""
+        try:
+            found = self._client.get_schema(schema_id)
+        except SchemaRegistryError as exc:
+            if exc.http_status_code == NOT_FOUND:
+                raise UnknownSchemaError(f"id {schema_id}", "the registry has none") from exc
+            raise SchemaUnresolvedError(schema_id) from exc
+        except Exception as exc:  # the client lets the errors of its HTTP library through
+            raise SchemaUnresolvedError(schema_id) from exc
+        if (found.schema_type or "AVRO") != "AVRO" or found.schema_str is None:
+            raise UnknownSchemaError(f"id {schema_id}", f"its type is {found.schema_type}, not AVRO")
+        return str(found.schema_str)
