@@ -59,7 +59,7 @@ class AudioFrame:
     data: bytes
 
     def __post_init__(self) -> None:
-        # The one test that a good frame pays for (most of them are good); `_refuse_if_wrong` finds the reason.
+        # One test for the good frames, which most are; `_refuse_if_wrong` finds the reason for the others.
         if not (
             len(self.epoch) == EPOCH_BYTES
             and self.epoch[6] >> 4 == _UUID_VERSION

@@ -1,4 +1,4 @@
-"""SensorState: who is there. The sensors topic is compacted: the last record of a key is the sensor's state."""
+"""SensorState: who is there. The topic is compacted: the last record of a key is the sensor's state."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,15 +19,16 @@ class SensorState:
     """A sensor's presence, where its sample counter stands, and how it sounded lately.
 
     `since_us` is when it became LIVE or SILENT by the broker's clock: the append time of the first, or of the
-    last, frame of its run. `clock_offset_us` is append time minus capture time of the last frame:
-    transport delay plus how far the sensor's clock is behind (negative: ahead).
+    last, frame of its run; None where the worker took the run over and cannot know. `clock_offset_us` is
+    append time minus capture time of the last frame: transport delay plus how far the sensor's clock is
+    behind (negative: ahead).
     """
 
     NAME: ClassVar[str] = "sensor_state"
 
     sensor: str
     state: Presence
-    since_us: int
+    since_us: int | None
     epoch: str
     end_sample: int
     sample_rate_hz: int

@@ -1,0 +1,329 @@
+"""Partition: one partition's log, read record by record; who is live, what runs, what is still needed.
+
+    offsets     scan_from ........ start ........................ position
+                |-- who is live --|-- windows, outputs ----------|
+                                        ^ mark: the lowest offset that is still needed; what is committed
+
+Five rules make what is said here a function of the log alone (README, "The frame log is the state"):
+admission, closing, the mark, taking over, generations. The last of them belongs to `Pipeline`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import Protocol
+
+from processors.decision import Decision
+from processors.pcm import Pcm, mono
+from processors.place import Place
+from processors.run import Opening, Run, Said, Slot
+from schemas.codec import Codec
+from schemas.coverage import Coverage, Outcome
+from schemas.deadletter import DeadLetter, Header
+from schemas.detection import Detection
+from schemas.errors import DeadLetterError, InvalidFrameError, LogOrderError, StaleEpochError
+from schemas.frame import AudioFrame, sensor_of
+from schemas.identity import epoch_text
+from schemas.sensor import SensorState
+
+TICK_HEADER = "earwitness-tick"
+"""Marks a record that only brings the broker's clock into the log of a partition that has gone quiet."""
+
+
+class LogRecord(Protocol):
+    """A record as a Kafka client returns it; `timestamp` is its append time in milliseconds since 1970."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[Header]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a worker takes a partition over.
+
+    `start` is the first offset that it answers for; from `scan_from` it only looks who is live. `cut` says
+    that retention removed records that the scan should have seen; `expired_from`, that it removed records
+    which nobody has read: all from that offset to `start`.
+    """
+
+    start: int
+    scan_from: int
+    cut: bool = False
+    expired_from: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Output:
+    """A record to publish to partition `partition`, under `key`; `slot` is the window that decided it."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    record: Detection | Coverage | SensorState | DeadLetter
+    slot: Slot | None
+    _held_in: dict[object, int]
+
+    def acknowledged(self) -> None:
+        """Let go of what was needed to say this again: it is in the log."""
+        self._held_in.pop(self, None)
+
+
+@dataclass(slots=True, eq=False)
+class _Sensor:
+    """What admission needs to know of a sensor; `run` is the open one, `runs` also has those that drain."""
+
+    name: str
+    key: bytes
+    last_ms: int
+    epoch: bytes
+    expected: int
+    rate_hz: int
+    channels: int
+    run: Run | None = None
+    runs: list[Run] = field(default_factory=list)
+
+
+class Partition:
+    """One partition as one worker reads it.
+
+    `emit` is given every output as it is decided, `score` every window that is to be scored.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        index: int,
+        start: Start,
+        decision: Decision,
+        codec: Codec,
+        emit: Callable[[Output], None],
+        score: Callable[[Slot, Pcm, float], None],
+    ) -> None:
+        self.topic, self.index, self.position = topic, index, start.scan_from
+        self._start, self._cut = start.start, start.cut
+        self._decision, self._codec, self._emit, self._score = decision, codec, emit, score
+        rules = decision.rules
+        self._idle_ms = round(rules.idle_s * 1000)
+        self._close_ms = round((rules.idle_s + rules.margin_s) * 1000)
+        self._sensors: dict[bytes, _Sensor] = {}
+        self._runs: dict[Run, _Sensor] = {}
+        self._close_after: float = inf
+        self._cut_ms: int | None = None
+        self._held: dict[object, int] = {}
+        self._floor = start.start
+        if start.expired_from is not None:
+            self._floor = start.expired_from
+            self._expire(start.expired_from)
+
+    @property
+    def open_runs(self) -> int:
+        """How many runs have been opened and not been closed."""
+        return sum(not run.closed for run in self._runs)
+
+    def feed(self, record: LogRecord, now_s: float) -> None:
+        """Take the next record of the log.
+
+        Raises:
+            LogOrderError: it is not the next one.
+            SchemaUnresolvedError: the registry must be asked first; nothing has changed.
+
+        """
+        if record.offset != self.position:
+            raise LogOrderError(
+                f"{self.topic}[{self.index}]@{record.offset} arrived where @{self.position} was expected"
+            )
+        try:
+            frame, pcm = self._read(record)
+        except DeadLetterError as exc:
+            self._pass(record)
+            self._bury(record, exc)
+            return
+        self._pass(record)
+        if frame is None or pcm is None:
+            return
+        try:
+            self._hear(record, frame, pcm, now_s)
+        except DeadLetterError as exc:
+            self._bury(record, exc)
+
+    def reject(self, record: LogRecord, error: DeadLetterError) -> None:
+        """Take the next record as one that cannot be read."""
+        self._pass(record)
+        self._bury(record, error)
+
+    def advance(self, run: Run) -> None:
+        """Say what can be said, now that an outcome of one of the run's windows is known."""
+        if run.done:
+            return
+        sensor = self._runs[run]
+        while sensor.runs:
+            head = sensor.runs[0]
+            for said in head.advance(followed=len(sensor.runs) > 1):
+                self._say(sensor, head, said)
+            if not head.done:
+                return
+            del sensor.runs[0]
+        del self._sensors[sensor.key]  # its last run closed because it went quiet
+
+    def mark(self) -> int:
+        """Return the low-water mark: every offset from here on is still needed, or has not been read."""
+        for run in [run for run in self._runs if run.done and not run.unacknowledged]:
+            del self._runs[run]
+        if any(run.closed for run in self._runs):
+            return self._floor  # a closed run has something to say, or in flight: wait where we are
+        needed = [run.needed_offset() for run in self._runs]
+        self._floor = min([max(self.position, self._start), *needed, *self._held.values()])
+        return self._floor
+
+    def finish(self) -> None:
+        """Close every run: the log ends here for good."""
+        for sensor in list(self._sensors.values()):
+            self._close(sensor)
+
+    def _read(self, record: LogRecord) -> tuple[AudioFrame | None, Pcm | None]:
+        if record.value is None and record.key is None and _is_tick(record.headers):
+            return None, None
+        frame = self._codec.decode(AudioFrame, record.value)
+        return frame, mono(frame)
+
+    def _pass(self, record: LogRecord) -> None:
+        self.position = record.offset + 1
+        if self._cut and self._cut_ms is None:
+            self._cut_ms = record.timestamp
+        if record.timestamp > self._close_after:
+            self._close_idle(record.timestamp)
+
+    def _hear(self, record: LogRecord, frame: AudioFrame, pcm: Pcm, now_s: float) -> None:
+        key, now_ms = record.key or b"", record.timestamp
+        sensor = self._sensors.get(key)
+        if sensor is None:
+            opening: Opening | None = Opening.CUT if self._may_be_cut(now_ms) else Opening.OPENED
+            sensor = _meet(key, frame)
+            self._sensors[key] = sensor
+        else:
+            admitted, opening = self._admit(sensor, frame, now_ms)
+            if not admitted:
+                return
+        sensor.last_ms, sensor.expected = now_ms, frame.first_sample + frame.samples
+        if now_ms + self._close_ms < self._close_after:
+            self._close_after = now_ms + self._close_ms
+        if opening is not None:
+            sensor.epoch, sensor.rate_hz, sensor.channels = frame.epoch, frame.sample_rate_hz, frame.channels
+        if record.offset >= self._start:
+            run = self._run_for(sensor, frame, record.offset, opening)
+            windows = run.feed(frame, pcm, record.offset, now_ms, now_s)
+            if windows is not None:
+                for slot, window_pcm in windows:
+                    self._score(slot, window_pcm, now_s)
+                self.advance(run)
+
+    def _admit(self, sensor: _Sensor, frame: AudioFrame, now_ms: int) -> tuple[bool, Opening | None]:
+        """Say whether a frame counts, and whether it opens a run (the first rule)."""
+        if now_ms - sensor.last_ms > self._idle_ms or frame.epoch > sensor.epoch:
+            return True, Opening.OPENED
+        if frame.epoch < sensor.epoch:
+            raise StaleEpochError(epoch_text(frame.epoch), epoch_text(sensor.epoch))
+        ahead = frame.first_sample - sensor.expected
+        if ahead == 0 and frame.sample_rate_hz == sensor.rate_hz and frame.channels == sensor.channels:
+            return True, None
+        _check_format(sensor, frame)
+        tolerated = self._decision.rules.max_gap_s * frame.sample_rate_hz
+        if -tolerated <= ahead < 0:
+            return False, None  # late, or a duplicate: it changes nothing
+        return True, None if 0 <= ahead <= tolerated else Opening.OPENED
+
+    def _may_be_cut(self, now_ms: int) -> bool:
+        return self._cut_ms is not None and now_ms - self._cut_ms <= self._idle_ms
+
+    def _run_for(self, sensor: _Sensor, frame: AudioFrame, offset: int, opening: Opening | None) -> Run:
+        run = sensor.run
+        if run is not None and opening is None:
+            return run
+        place = Place(
+            self.topic, self.index, sensor.name, epoch_text(frame.epoch), frame.sample_rate_hz, frame.channels
+        )
+        opened = Run(place, self._decision, frame, offset, opening or Opening.TAKEN_OVER)
+        self._runs[opened] = sensor
+        sensor.run = opened
+        sensor.runs.append(opened)
+        if run is not None:
+            run.close()
+        return opened
+
+    def _close_idle(self, now_ms: int) -> None:
+        """Close the runs of sensors that went quiet (the second rule), and forget these sensors."""
+        quiet = [sensor for sensor in self._sensors.values() if now_ms > sensor.last_ms + self._close_ms]
+        for sensor in quiet:
+            self._close(sensor)
+        heard = [s.last_ms for s in self._sensors.values() if s.run is not None or not s.runs]
+        self._close_after = min(heard, default=inf) + self._close_ms
+
+    def _close(self, sensor: _Sensor) -> None:
+        run, sensor.run = sensor.run, None
+        if run is not None:
+            run.close()
+            self.advance(run)
+        elif not sensor.runs:
+            del self._sensors[sensor.key]
+
+    def _say(self, sensor: _Sensor, run: Run, said: Said) -> None:
+        output = Output(self.topic, self.index, sensor.key, said.record, said.slot, run.unacknowledged)
+        run.unacknowledged[output] = said.window
+        self._emit(output)
+
+    def _bury(self, record: LogRecord, error: DeadLetterError) -> None:
+        if record.offset < self._start:
+            return
+        letter = DeadLetter(
+            topic=self.topic,
+            partition=self.index,
+            offset=record.offset,
+            exception=type(error).__name__,
+            message=str(error),
+            key=record.key,
+            value=record.value,
+            headers=tuple(record.headers),
+        )
+        self._hold(Output(self.topic, self.index, record.key, letter, None, self._held), record.offset)
+
+    def _expire(self, first_offset: int) -> None:
+        """Say that retention removed records which nobody has read."""
+        nobody = dict.fromkeys(("sensor", "epoch", "start_sample", "end_sample", "sample_rate_hz"))
+        coverage = Coverage(
+            **nobody,
+            start_us=None,
+            end_us=None,
+            topic=self.topic,
+            partition=self.index,
+            first_offset=first_offset,
+            last_offset=self._start - 1,
+            outcome=Outcome.EXPIRED,
+            missing_samples=0,
+            decision_digest=self._decision.digest,
+            level=None,
+        )
+        self._hold(Output(self.topic, self.index, None, coverage, None, self._held), first_offset)
+
+    def _hold(self, output: Output, offset: int) -> None:
+        self._held[output] = offset
+        self._emit(output)
+
+
+def _meet(key: bytes, frame: AudioFrame) -> _Sensor:
+    return _Sensor(sensor_of(key), key, 0, frame.epoch, 0, frame.sample_rate_hz, frame.channels)
+
+
+def _is_tick(headers: Sequence[Header]) -> bool:
+    return any(name == TICK_HEADER for name, _ in headers)
+
+
+def _check_format(sensor: _Sensor, frame: AudioFrame) -> None:
+    for field_name, now, before in (
+        ("sample_rate_hz", frame.sample_rate_hz, sensor.rate_hz),
+        ("channels", frame.channels, sensor.channels),
+    ):
+        if now != before:
+            raise InvalidFrameError(field_name, now, f"{before}, until the sensor opens a new epoch")
