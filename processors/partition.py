@@ -8,6 +8,7 @@ Five rules make what is said here a function of the log alone (README, "The fram
 admission, closing, the mark, taking over, generations. The last of them belongs to `Pipeline`.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -89,7 +90,8 @@ class _Sensor:
 class Partition:
     """One partition as one worker reads it.
 
-    `emit` is given every output as it is decided, `score` every window that is to be scored.
+    `emit` is given every output as it is decided, `score` every window that is to be scored; `counts` counts
+    frames that were `late` and windows that were a `gap`.
     """
 
     def __init__(
@@ -101,10 +103,12 @@ class Partition:
         codec: Codec,
         emit: Callable[[Output], None],
         score: Callable[[Slot, Pcm, float], None],
+        counts: Counter[str],
     ) -> None:
         self.topic, self.index, self.position = topic, index, start.scan_from
         self._start, self._cut = start.start, start.cut
         self._decision, self._codec, self._emit, self._score = decision, codec, emit, score
+        self._counts = counts
         rules = decision.rules
         self._idle_ms = round(rules.idle_s * 1000)
         self._close_ms = round((rules.idle_s + rules.margin_s) * 1000)
@@ -206,6 +210,7 @@ class Partition:
         else:
             admitted, opening = self._admit(sensor, frame, now_ms)
             if not admitted:
+                self._counts["late"] += 1
                 return
         sensor.last_ms, sensor.expected = now_ms, frame.first_sample + frame.samples
         if now_ms + self._close_ms < self._close_after:
@@ -217,7 +222,10 @@ class Partition:
             windows = run.feed(frame, pcm, record.offset, now_ms, now_s)
             if windows is not None:
                 for slot, window_pcm in windows:
-                    self._score(slot, window_pcm, now_s)
+                    if window_pcm is None:
+                        self._counts["gap"] += 1
+                    else:
+                        self._score(slot, window_pcm, now_s)
                 self.advance(run)
 
     def _admit(self, sensor: _Sensor, frame: AudioFrame, now_ms: int) -> tuple[bool, Opening | None]:

@@ -8,6 +8,7 @@ commits the marks. Every assignment is a new generation (the fifth rule): nothin
 and results that arrive for it are ignored.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -35,6 +36,7 @@ class Pipeline:
         self._batcher: Batcher[Slot] = Batcher(batch or BatchSettings())
         self._outputs: list[Output] = []
         self._scoring: set[Batch[Slot]] = set()
+        self._counts: Counter[str] = Counter()
 
     @property
     def backlog(self) -> int:
@@ -46,8 +48,9 @@ class Pipeline:
         self._batcher.reset()
         self._scoring.clear()
         self._outputs.clear()
+        emit, score, counts = self._outputs.append, self._batcher.feed, self._counts
         self.partitions = {
-            key: Partition(*key, start, self.decision, self._codec, self._outputs.append, self._batcher.feed)
+            key: Partition(*key, start, self.decision, self._codec, emit, score, counts)
             for key, start in starts.items()
         }
 
@@ -95,6 +98,12 @@ class Pipeline:
         """Return what was decided since the last call, in order; publish and acknowledge each of them."""
         taken = self._outputs.copy()
         self._outputs.clear()
+        return taken
+
+    def take_counts(self) -> Mapping[str, int]:
+        """Return how many frames were `late`, and windows a `gap`, since the last call."""
+        taken = self._counts.copy()
+        self._counts.clear()
         return taken
 
     def finish(self) -> None:

@@ -90,19 +90,21 @@ class Run:
 
     def feed(
         self, frame: AudioFrame, pcm: Pcm, offset: int, appended_ms: int, now_s: float
-    ) -> list[tuple[Slot, Pcm]] | None:
+    ) -> list[tuple[Slot, Pcm | None]] | None:
         """Take the next frame, int16[samples].
 
-        Returns None if it completed no window, else those to score, int16[length] each: a GAP is not.
+        Returns None if it completed no window, else each of them: int16[length], or None for a GAP.
         """
         if self._since_ms is None and self._opened:
             self._since_ms = appended_ms
         windows = self._windower.feed(frame.first_sample, pcm, offset, frame.captured_at_us, appended_ms)
         if not windows:
             return None
-        slots = [(Slot(self, window, Outcome.GAP if x is None else None, now_s), x) for window, x in windows]
+        slots = [
+            (Slot(self, window, None if x is not None else Outcome.GAP, now_s), x) for window, x in windows
+        ]
         self._slots.extend(slot for slot, _ in slots)
-        return [(slot, x) for slot, x in slots if x is not None]
+        return slots
 
     @property
     def partition(self) -> tuple[str, int]:

@@ -1,0 +1,324 @@
+"""The worker: a Faust app that hands record batches to the engine, and keeps the generations apart.
+
+Whatever goes wrong in it ends the process: the log is the state, and whoever takes the partitions over begins
+at the marks. How to live with Faust is said where it matters, here and in `transport`.
+"""
+
+import asyncio
+import gc
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import monotonic, time
+from typing import Any, cast
+
+from faust.types import TP
+from mode.supervisors import CrashingSupervisor
+
+from processors.batch import BatchSettings
+from processors.decision import Decision
+from processors.engine import Engine
+from processors.ledger import LATENCY_HEADER, SCORER_HEADER, latency_header
+from processors.metrics import Metrics
+from processors.partition import Output, Start
+from processors.pipeline import PartitionKey, Pipeline
+from processors.positions import Positions
+from processors.publish import OutputTopics, Publisher
+from processors.score import Scorer
+from processors.transport import (
+    MAX_POLL_RECORDS,
+    BatchApp,
+    BatchConsumer,
+    RecordBatch,
+    record_batches,
+)
+from schemas.codec import Codec
+from schemas.deadletter import DeadLetter, Header
+from schemas.detection import Detection
+from schemas.errors import ConfigurationError, StopError
+
+logger = logging.getLogger(__name__)
+
+CREATE_TIME = 0
+DRAIN_S = 3.0
+WATCH_S = 0.5
+REBALANCE_LIMIT_S = 60.0
+EVENTS_BUFFERED = 8
+"""Record batches that Faust buffers for a partition."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """How a worker reads.
+
+    Raises:
+        ConfigurationError: a value that cannot work.
+
+    """
+
+    group: str = "earwitness"
+    begin_at: str = "latest"
+    """Where a new group begins: `latest`, `earliest`, or a time in ISO 8601."""
+    fetch_min_bytes: int = 16_384
+    fetch_max_wait_ms: int = 10
+    commit_interval_s: float = 1.0
+    session_timeout_s: float = 6.0
+
+    def __post_init__(self) -> None:
+        if not self.group:
+            raise ConfigurationError("worker.group", self.group, "a name")
+        _check("worker.fetch_min_bytes", self.fetch_min_bytes, 1, 64 << 20)
+        _check("worker.fetch_max_wait_ms", self.fetch_max_wait_ms, 0, 1000)
+        _check("worker.commit_interval_s", self.commit_interval_s, 0.1, 60)
+        _check("worker.session_timeout_s", self.session_timeout_s, 6, 300)
+
+
+def _check(key: str, value: float, lowest: float, highest: float) -> None:
+    if not lowest <= value <= highest:
+        raise ConfigurationError(key, value, f"{lowest:g} to {highest:g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connections:
+    """How to reach Kafka: options for librdkafka's clients, and the same for Faust's consumer."""
+
+    client: Mapping[str, Any] = field(repr=False)
+    broker_urls: tuple[str, ...]
+    faust_credentials: Any = field(default=None, repr=False)
+    frames_topics: tuple[str, ...]
+    outputs: OutputTopics
+    log_append_time: bool = True
+    """Whether frames must carry the broker's clock; only the embedded broker cannot do that."""
+
+
+class Worker:
+    """Everything of one worker process; made on the event loop that runs it."""
+
+    def __init__(
+        self,
+        decision: Decision,
+        codec: Codec,
+        scorer: Scorer,
+        metrics: Metrics,
+        connections: Connections,
+        settings: WorkerSettings,
+        batch: BatchSettings,
+    ) -> None:
+        self.held: set[TP] = set()
+        self._metrics, self._scorer, self._rules = metrics, scorer, decision.rules
+        self._connections, self._settings = connections, settings
+        self._generation: int | None = None
+        self._unassigned_since_s: float | None = monotonic()
+        self._last_read_s: dict[PartitionKey, float] = {}
+        self._last_appended_ms: dict[PartitionKey, int] = {}
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._positions = Positions(connections.client, settings.group)
+        self._publisher = Publisher(
+            connections.client, connections.outputs, codec, self._headers, self._count_published, self.fail
+        )
+        pipeline = Pipeline(decision, codec, batch)
+        self._engine = Engine(pipeline, codec, scorer, self._publisher, metrics, batch, self.fail)
+        self._partitions = pipeline.partitions
+        self._app = self._make_app()
+
+    # -- life -------------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is a settled member of its group."""
+        return self._unassigned_since_s is None and not self._failed.done()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; then drain, commit and leave the group.
+
+        Raises:
+            StopError: nothing sensible could go on.
+            Exception: whatever else ended it.
+
+        """
+        settings, topics = self._settings, self._connections.frames_topics
+        if await asyncio.to_thread(self._positions.begin, topics, settings.begin_at):
+            logger.info("group %s is new: it begins at %s", settings.group, settings.begin_at)
+        tasks: list[asyncio.Future[Any]] = [
+            asyncio.create_task(self._live()),
+            asyncio.create_task(self._watch()),
+            asyncio.create_task(stop.wait()),
+        ]
+        try:
+            ended, _ = await asyncio.wait([self._failed, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await self._close()
+
+    def fail(self, error: Exception) -> None:
+        """End the process with this error."""
+        if not self._failed.done():
+            self._failed.set_exception(error)
+
+    async def _live(self) -> None:
+        await self._app.start()
+        await self._app._crashed.wait()  # noqa: SLF001 - mode has no public name for it
+        raise self._app.crash_reason or StopError("Faust ended without a reason")
+
+    async def _close(self) -> None:
+        self._engine.close()
+        try:
+            await asyncio.wait_for(self._app.stop(), timeout=3 * DRAIN_S)
+        except TimeoutError:
+            logger.warning("Faust did not stop within %g s: leaving without it", 3 * DRAIN_S)
+        await self._publisher.close(0.0)
+        await self._scorer.close()
+        self._positions.close()
+
+    def _make_app(self) -> BatchApp:
+        settings, connections = self._settings, self._connections
+        app = BatchApp(
+            settings.group,
+            owner=self,
+            fetch_min_bytes=settings.fetch_min_bytes,
+            fetch_max_wait_ms=settings.fetch_max_wait_ms,
+            broker=list(connections.broker_urls),
+            broker_credentials=connections.faust_credentials,
+            broker_session_timeout=settings.session_timeout_s,
+            broker_heartbeat_interval=settings.session_timeout_s / 6,
+            broker_request_timeout=max(30.0, settings.session_timeout_s),
+            broker_commit_interval=settings.commit_interval_s,
+            broker_max_poll_records=MAX_POLL_RECORDS,
+            consumer_auto_offset_reset="earliest",
+            stream_buffer_maxsize=EVENTS_BUFFERED,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            store="memory://",
+            web_enabled=False,
+            autodiscover=False,
+        )
+        app.on_rebalance_complete.connect(self._take_over)
+        app.on_partitions_revoked.connect(self._let_go)
+        # The default supervisor would restart an agent that raised, on half-updated state.
+        app.agent(app.batch_topic(connections.frames_topics), supervisor_strategy=CrashingSupervisor)(
+            self._work
+        )
+        return app
+
+    # -- reading ----------------------------------------------------------------------------------------
+
+    async def _work(self, stream: Any) -> None:
+        async for batch in record_batches(stream):
+            if batch.generation == self._generation:
+                await self._read(batch)
+
+    async def _read(self, batch: RecordBatch) -> None:
+        key = batch.tp.topic, batch.tp.partition
+        self._check_clock(batch)
+        self._last_read_s[key] = monotonic()
+        await self._engine.feed(key, batch.records, lambda: batch.generation == self._generation)
+        self._last_appended_ms[key] = batch.records[-1].timestamp
+        self._metrics.frames.inc(len(batch.records))
+        self._hold_or_release()
+
+    def _check_clock(self, batch: RecordBatch) -> None:
+        if self._connections.log_append_time and batch.records[0].timestamp_type == CREATE_TIME:
+            key = f"message.timestamp.type of {batch.tp.topic}"
+            raise ConfigurationError(key, "CreateTime", "LogAppendTime")
+
+    def _hold_or_release(self) -> None:
+        self.held = {TP(*key) for key in self._partitions} if self._engine.overfull else set()
+
+    # -- generations ------------------------------------------------------------------------------------
+
+    async def _take_over(self, *_: Any, **__: Any) -> None:
+        """Begin a generation: a rebalance is over, and nothing has been read yet."""
+        generation, consumer = self._app.consumer_generation_id, cast(BatchConsumer, self._app.consumer)
+        keys = [(tp.topic, tp.partition) for tp in consumer.assignment()]
+        starts = await asyncio.to_thread(self._positions.starts, keys, self._rules) if keys else {}
+        if self._app.consumer_generation_id != generation:
+            return  # another rebalance has begun, and will call again
+        self._begin(generation, starts)
+        consumer.start_from({TP(*key): start.scan_from for key, start in starts.items()})
+        # What is alive now stays alive: collecting it again and again made the 99th percentile.
+        gc.collect()
+        gc.freeze()
+
+    async def _let_go(self, *_: Any, **__: Any) -> None:
+        """End a generation: a rebalance has begun, and what could be drained has been."""
+        self._begin(None, {})
+
+    def _begin(self, generation: int | None, starts: Mapping[PartitionKey, Start]) -> None:
+        self._engine.pipeline.assign(starts)
+        self._partitions = self._engine.pipeline.partitions
+        self._generation, self.held = generation, set()
+        self._unassigned_since_s = monotonic() if generation is None else None
+        self._last_read_s = dict.fromkeys(starts, monotonic())
+        self._last_appended_ms.clear()
+        self._metrics.forget_partitions()
+        for (topic, number), start in sorted(starts.items()):
+            logger.info("%s[%d]@%d: ours; who is live from @%d", topic, number, start.start, start.scan_from)
+
+    # -- for the transport ------------------------------------------------------------------------------
+
+    def mark(self, tp: TP) -> int | None:
+        """Return the offset to commit for a partition, or None while it is not ours."""
+        partition = self._partitions.get((tp.topic, tp.partition))
+        return None if partition is None else partition.mark()
+
+    async def drain(self) -> None:
+        """Score what was read and publish what was decided, for a bounded time."""
+        await self._engine.drain(DRAIN_S)
+
+    # -- watching ---------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            now_s, since_s = monotonic(), self._unassigned_since_s
+            if since_s is not None and now_s - since_s > REBALANCE_LIMIT_S:
+                raise StopError(
+                    f"no settled group for {REBALANCE_LIMIT_S:g} s: a rebalance that does not end"
+                )
+            self._engine.pump()
+            self._hold_or_release()
+            self._tick(now_s)
+            self._gauge()
+
+    def _tick(self, now_s: float) -> None:
+        """Bring the broker's clock into partitions that have gone quiet with runs open (the second rule)."""
+        quiet_s = self._rules.idle_s + self._rules.margin_s
+        for key, partition in self._partitions.items():
+            if partition.open_runs and not self.held and now_s - self._last_read_s[key] > quiet_s:
+                self._last_read_s[key] = now_s
+                self._publisher.tick(*key)
+
+    def _gauge(self) -> None:
+        metrics = self._metrics
+        metrics.partitions_assigned.set(len(self._partitions))
+        metrics.partitions_held.set(len(self.held))
+        metrics.sensors_live.set(sum(p.open_runs for p in self._partitions.values()))
+        metrics.outputs_unacknowledged.set(self._publisher.unacknowledged)
+        metrics.add(self._engine.pipeline.take_counts())
+        for key, partition in self._partitions.items():
+            end = self._app.consumer.highwater(TP(*key))
+            if end is not None:
+                behind, read_ms = max(0, end - partition.position), self._last_appended_ms.get(key)
+                age_s = max(0.0, time() - read_ms / 1000) if behind and read_ms else 0.0
+                metrics.set_lag(key, behind, age_s, max(0, end - partition.mark()))
+
+    def _headers(self, output: Output) -> list[Header]:
+        if not isinstance(output.record, Detection):
+            return []
+        headers: list[Header] = [(SCORER_HEADER, self._scorer.identity.encode())]
+        if output.slot is not None:
+            headers.append((LATENCY_HEADER, latency_header(output.slot, monotonic(), time())))
+        return headers
+
+    def _count_published(self, output: Output, appended_ms: int) -> None:
+        record, metrics = output.record, self._metrics
+        metrics.published.labels(self._connections.outputs.of(record)).inc()
+        if isinstance(record, DeadLetter):
+            metrics.dead_letters.labels(record.exception).inc()
+            where = f"{record.topic}[{record.partition}]@{record.offset}"
+            logger.warning("%s: dead letter: %s: %s", where, record.exception, record.message)
+        elif isinstance(record, Detection):
+            metrics.observe_detection(record, appended_ms)

@@ -1,0 +1,148 @@
+"""Records -> pipeline -> scorer -> publisher: keeps everything moving, on one event loop, without Faust.
+
+    feed ─► Pipeline ─► take ─► Scorer ─► scored ─► outputs ─► Publisher ─► acknowledged
+              └── a timer, so that a lone window does not wait for company longer than it may
+
+It waits, retries and counts, and decides nothing about audio.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from processors.batch import Batch, BatchSettings
+from processors.metrics import Metrics
+from processors.partition import LogRecord
+from processors.pipeline import PartitionKey, Pipeline
+from processors.publish import Publisher
+from processors.run import Slot
+from processors.score import Scorer
+from schemas.codec import Codec
+from schemas.errors import SchemaUnresolvedError, ScorerError, UnknownSchemaError
+
+logger = logging.getLogger(__name__)
+
+REGISTRY_WAIT_S = 10.0
+REGISTRY_RETRY_S = 0.5
+
+
+class Engine:
+    """Drives one pipeline; `fail` is called with whatever must end the process."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        codec: Codec,
+        scorer: Scorer,
+        publisher: Publisher,
+        metrics: Metrics,
+        batch: BatchSettings,
+        fail: Callable[[Exception], None],
+    ) -> None:
+        self.pipeline = pipeline
+        self._codec, self._scorer, self._publisher, self._metrics = codec, scorer, publisher, metrics
+        self._limit, self._fail = batch.max_backlog_windows, fail
+        self._scoring: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._overfull = False
+
+    @property
+    def overfull(self) -> bool:
+        """Whether nothing more should be read for now: from the limit on, until half of it is left."""
+        backlog = self.pipeline.backlog
+        self._overfull = backlog >= self._limit or (self._overfull and backlog > self._limit // 2)
+        return self._overfull or self._publisher.full
+
+    async def feed(
+        self, key: PartitionKey, records: Sequence[LogRecord], is_current: Callable[[], bool]
+    ) -> None:
+        """Take the next records of a partition; stop if it is lost while the registry is asked."""
+        partition = self.pipeline.partitions[key]
+        while records:
+            try:
+                self.pipeline.feed(key, records, monotonic())
+                break
+            except SchemaUnresolvedError as exc:
+                failure = await self._resolve(exc.schema_id)
+                if not is_current():
+                    return
+                records = [record for record in records if record.offset >= partition.position]
+                if failure is not None:
+                    self.pipeline.reject(key, records[0], failure)
+                    records = records[1:]
+        self.pump()
+
+    def pump(self) -> None:
+        """Score what is due and publish what is decided."""
+        while len(self._scoring) < self._scorer.concurrency:
+            batch = self.pipeline.take(monotonic())
+            if batch is None:
+                break
+            task = asyncio.create_task(self._score(batch))
+            self._scoring.add(task)
+            task.add_done_callback(self._score_ended)
+        self._publisher.send(self.pipeline.outputs())
+        self._arm_timer()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Score what was read and publish what was decided, for a bounded time."""
+        deadline = monotonic() + timeout_s
+        self.pump()
+        while self._scoring and monotonic() < deadline:
+            await asyncio.wait(self._scoring, timeout=deadline - monotonic())
+            self.pump()
+        await self._publisher.drain(max(0.0, deadline - monotonic()))
+
+    def close(self) -> None:
+        """Start nothing any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _resolve(self, schema_id: int) -> UnknownSchemaError | None:
+        """Ask the registry for a schema, for a bounded time; return why it cannot be had, if so."""
+        deadline = monotonic() + REGISTRY_WAIT_S
+        while monotonic() < deadline:
+            try:
+                await asyncio.to_thread(self._codec.resolve, schema_id)
+            except UnknownSchemaError as exc:
+                return exc
+            except SchemaUnresolvedError:
+                await asyncio.sleep(REGISTRY_RETRY_S)
+            else:
+                return None
+        return UnknownSchemaError(f"id {schema_id}", f"the registry gave no answer for {REGISTRY_WAIT_S:g} s")
+
+    async def _score(self, batch: Batch[Slot]) -> None:
+        started_s = monotonic()
+        try:
+            scores = await self._scorer.score(batch.pcm)
+        except ScorerError as exc:
+            logger.error("%d windows FAILED: %s", len(batch.items), exc)
+            self.pipeline.failed(batch, monotonic())
+        else:
+            self.pipeline.scored(batch, scores, monotonic())
+        self._metrics.observe_batch(batch, monotonic() - started_s)
+
+    def _score_ended(self, task: "asyncio.Task[None]") -> None:
+        self._scoring.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self._fail(error)
+        else:
+            self._pump_from_loop()
+
+    def _pump_from_loop(self) -> None:
+        try:
+            self.pump()
+        except Exception as exc:  # noqa: BLE001 - the event loop would log it and go on
+            self._fail(exc)
+
+    def _arm_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due_s = self.pipeline.due_s()
+        if due_s is not None and len(self._scoring) < self._scorer.concurrency:
+            delay_s = max(0.0, due_s - monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._pump_from_loop)

@@ -1,0 +1,143 @@
+"""What a worker measures: Prometheus metrics, with labels of bounded size."""
+
+from collections.abc import Mapping
+from time import monotonic, time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.process_collector import ProcessCollector
+
+from processors.batch import Batch
+from processors.ledger import stages
+from processors.run import Slot
+from schemas.detection import Detection, DetectionState
+
+STAGE_BUCKETS_S = (
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.03,
+    0.04,
+    0.06,
+    0.08,
+    0.1,
+    0.15,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    10,
+    60,
+)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Metrics:
+    """The metrics of one worker, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.frames = Counter(
+            "earwitness_frames_total", "Records read from frames topics.", registry=registry
+        )
+        self.windows = Counter(
+            "earwitness_windows_total", "Windows decided, by outcome.", ["outcome"], registry=registry
+        )
+        self.detections = Counter(
+            "earwitness_detections_total",
+            "Detections published, by label and state.",
+            ["label", "state"],
+            registry=registry,
+        )
+        self.dead_letters = Counter(
+            "earwitness_dead_letters_total",
+            "Dead letters published, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.late_frames = Counter(
+            "earwitness_late_frames_total", "Frames dropped as late or duplicate.", registry=registry
+        )
+        self.sensors_live = Gauge("earwitness_sensors_live", "Sensors with an open run.", registry=registry)
+        self.batch_windows = Histogram(
+            "earwitness_batch_windows", "Windows in a batch.", buckets=BATCH_BUCKETS, registry=registry
+        )
+        self.score_seconds = Histogram(
+            "earwitness_score_seconds", "Time to score a batch.", buckets=STAGE_BUCKETS_S, registry=registry
+        )
+        self.latency_seconds = Histogram(
+            "earwitness_latency_seconds",
+            "Time of a window or detection in a stage; the first includes the sensor's clock offset.",
+            ["stage"],
+            buckets=STAGE_BUCKETS_S,
+            registry=registry,
+        )
+        self.position_lag_records = Gauge(
+            "earwitness_position_lag_records",
+            "Records appended and not read.",
+            ["partition"],
+            registry=registry,
+        )
+        self.position_lag_seconds = Gauge(
+            "earwitness_position_lag_seconds",
+            "Age of the last record read, while there are more.",
+            ["partition"],
+            registry=registry,
+        )
+        self.committed_lag_records = Gauge(
+            "earwitness_committed_lag_records",
+            "Records appended since the low-water mark; never zero while sensors are live.",
+            ["partition"],
+            registry=registry,
+        )
+        self.partitions_assigned = Gauge(
+            "earwitness_partitions_assigned", "Partitions that this worker reads.", registry=registry
+        )
+        self.partitions_held = Gauge(
+            "earwitness_partitions_held",
+            "Partitions held back because the scorer is behind.",
+            registry=registry,
+        )
+        self.published = Counter(
+            "earwitness_published_total", "Records published, by topic.", ["topic"], registry=registry
+        )
+        self.outputs_unacknowledged = Gauge(
+            "earwitness_outputs_unacknowledged", "Outputs that are not in the log yet.", registry=registry
+        )
+
+    def observe_batch(self, batch: Batch[Slot], scored_s: float) -> None:
+        """Count a batch's windows by outcome, and where the time of each of them went."""
+        self.score_seconds.observe(scored_s)
+        self.batch_windows.observe(len(batch.items))
+        now_s, wall_s = monotonic(), time()
+        for slot in batch.items:
+            if slot.outcome is not None:
+                self.windows.labels(slot.outcome.value).inc()
+            for stage, length_s in stages(slot, now_s, wall_s):
+                self.latency_seconds.labels(stage).observe(length_s)
+
+    def observe_detection(self, detection: Detection, appended_ms: int) -> None:
+        """Count a detection that is in the log since `appended_ms`."""
+        self.detections.labels(detection.label, detection.state.value).inc()
+        if detection.state is DetectionState.ACTIVE:
+            total_s = appended_ms / 1000 - detection.end_us / 1_000_000
+            self.latency_seconds.labels("captured_to_published").observe(total_s)
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Add what the core has counted."""
+        self.late_frames.inc(counts.get("late", 0))
+        self.windows.labels("GAP").inc(counts.get("gap", 0))
+
+    def set_lag(self, partition: tuple[str, int], records: int, seconds: float, committed: int) -> None:
+        """Set how far behind a partition is read, and committed."""
+        name = f"{partition[0]}[{partition[1]}]"
+        self.position_lag_records.labels(name).set(records)
+        self.position_lag_seconds.labels(name).set(seconds)
+        self.committed_lag_records.labels(name).set(committed)
+
+    def forget_partitions(self) -> None:
+        """Forget the lag of partitions that may be another worker's now."""
+        for gauge in (self.position_lag_records, self.position_lag_seconds, self.committed_lag_records):
+            gauge.clear()

@@ -1,0 +1,184 @@
+"""Outputs -> topics: one idempotent producer, to the frame's own partition number, acknowledged in the log.
+
+    Publisher.send ──► librdkafka ──► broker ──► (poll thread) ──► acknowledged, on the event loop
+
+A time-out is never taken for an acknowledgement: any failed delivery stops the worker, and whoever takes its
+partitions over says it again. A full queue does not block: outputs wait here, and partitions are held.
+"""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from processors.partition import TICK_HEADER, Output
+from schemas.codec import Codec
+from schemas.coverage import Coverage
+from schemas.deadletter import DeadLetter, Header
+from schemas.detection import Detection
+from schemas.errors import DeliveryError
+from schemas.sensor import SensorState
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.1
+DELIVERY_TIMEOUT_MS = 120_000
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTopics:
+    """Where each kind of output goes."""
+
+    detections: str
+    coverage: str
+    sensors: str
+    dead_letters: str
+
+    def of(self, record: Detection | Coverage | SensorState | DeadLetter) -> str:
+        """Return the topic of a record."""
+        if isinstance(record, Detection):
+            return self.detections
+        if isinstance(record, Coverage):
+            return self.coverage
+        return self.sensors if isinstance(record, SensorState) else self.dead_letters
+
+
+class Publisher:
+    """Publishes outputs and acknowledges them on the event loop that made it.
+
+    `on_failure` is called, on the loop, with the first error that cannot be retried.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        topics: OutputTopics,
+        codec: Codec,
+        headers: Callable[[Output], list[Header]],
+        on_published: Callable[[Output, int], None],
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        self._topics, self._codec, self._headers = topics, codec, headers
+        self._on_published, self._on_failure = on_published, on_failure
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Output] = deque()
+        self._reports: deque[tuple[Output, KafkaError | None, int]] = deque()
+        self._reports_due = False
+        self._in_flight = 0
+        self._moved = asyncio.Event()
+        self._reason = ""
+        self._producer = Producer(
+            {
+                "linger.ms": 1,
+                "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
+                **client,
+                "enable.idempotence": True,
+                "acks": "all",
+                "error_cb": self._note_error,
+            }
+        )
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="publish", daemon=True)
+        self._thread.start()
+
+    @property
+    def unacknowledged(self) -> int:
+        """Outputs that are not in the log yet."""
+        return self._in_flight + len(self._waiting)
+
+    @property
+    def full(self) -> bool:
+        """Whether outputs wait for room in the producer's queue."""
+        return bool(self._waiting)
+
+    def send(self, outputs: list[Output]) -> None:
+        """Publish outputs in order; those for which there is no room wait."""
+        self._waiting.extend(outputs)
+        while self._waiting and self._produce(self._waiting[0]):
+            self._waiting.popleft()
+
+    def tick(self, topic: str, partition: int) -> None:
+        """Append a record that brings the broker's clock into a quiet partition of the frames topic."""
+        try:
+            self._producer.produce(topic, partition=partition, headers=[(TICK_HEADER, b"1")])
+        except BufferError:
+            logger.debug("no room for a tick to %s[%d]: the next one will do", topic, partition)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until everything is acknowledged; return whether it was in time."""
+        deadline = monotonic() + timeout_s
+        while self.unacknowledged and monotonic() < deadline:
+            self._moved.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._moved.wait(), max(0.0, deadline - monotonic()))
+        return not self.unacknowledged
+
+    async def close(self, timeout_s: float) -> None:
+        """Publish what waits, for a bounded time, and stop."""
+        await self.drain(timeout_s)
+        self._stopped.set()
+        await asyncio.to_thread(self._thread.join)
+
+    def _produce(self, output: Output) -> bool:
+        record, topic = output.record, self._topics.of(output.record)
+        if isinstance(record, DeadLetter):
+            value, headers = record.value, record.wire_headers()
+        else:
+            value, headers = self._codec.encode(record), self._headers(output)
+        try:
+            self._producer.produce(
+                topic,
+                key=output.key,
+                value=value,
+                partition=output.partition,
+                headers=list(headers),
+                on_delivery=lambda error, message: self._report(output, error, message),
+            )
+        except BufferError:
+            return False
+        except KafkaException as exc:
+            self._on_failure(DeliveryError(f"cannot publish to {topic}[{output.partition}]: {exc}"))
+            return False
+        self._in_flight += 1
+        return True
+
+    # -- on the poll thread -----------------------------------------------------------------------------
+
+    def _poll(self) -> None:
+        while not self._stopped.is_set():
+            self._producer.poll(POLL_S)
+
+    def _note_error(self, error: KafkaError) -> None:
+        # The delivery report of a wrong password says no more than "timed out": the reason is only here.
+        self._reason = error.str()
+        logger.warning("publisher: %s", error.str())
+
+    def _report(self, output: Output, error: KafkaError | None, message: Message) -> None:
+        self._reports.append((output, error, message.timestamp()[1] if error is None else 0))
+        if not self._reports_due:
+            self._reports_due = True
+            self._loop.call_soon_threadsafe(self._take_reports)
+
+    # -- on the event loop ------------------------------------------------------------------------------
+
+    def _take_reports(self) -> None:
+        self._reports_due = False  # before looking: a report that comes in between calls us again
+        while self._reports:
+            output, error, appended_ms = self._reports.popleft()
+            self._in_flight -= 1
+            if error is None:
+                output.acknowledged()
+                self._on_published(output, appended_ms)
+            else:
+                place = f"{self._topics.of(output.record)}[{output.partition}]"
+                reason = f" ({self._reason})" if self._reason else ""
+                self._on_failure(DeliveryError(f"cannot publish to {place}: {error.str()}{reason}"))
+        self._moved.set()
+        self.send([])
