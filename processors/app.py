@@ -23,7 +23,7 @@ from processors.metrics import Metrics
 from processors.partition import Output, Start
 from processors.pipeline import PartitionKey, Pipeline
 from processors.positions import Positions
-from processors.publish import OutputTopics, Publisher
+from processors.publish import Publisher, topic_of
 from processors.score import Scorer
 from processors.transport import (
     MAX_POLL_RECORDS,
@@ -86,7 +86,6 @@ class Connections:
     broker_urls: tuple[str, ...]
     faust_credentials: Any = field(default=None, repr=False)
     frames_topics: tuple[str, ...]
-    outputs: OutputTopics
     log_append_time: bool = True
     """Whether frames must carry the broker's clock; only the embedded broker cannot do that."""
 
@@ -114,7 +113,7 @@ class Worker:
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._positions = Positions(connections.client, settings.group)
         self._publisher = Publisher(
-            connections.client, connections.outputs, codec, self._headers, self._count_published, self.fail
+            connections.client, codec, self._headers, self._count_published, self.fail
         )
         pipeline = Pipeline(decision, codec, batch)
         self._engine = Engine(pipeline, codec, scorer, self._publisher, metrics, batch, self.fail)
@@ -315,7 +314,7 @@ class Worker:
 
     def _count_published(self, output: Output, appended_ms: int) -> None:
         record, metrics = output.record, self._metrics
-        metrics.published.labels(self._connections.outputs.of(record)).inc()
+        metrics.published.labels(topic_of(output)).inc()
         if isinstance(record, DeadLetter):
             metrics.dead_letters.labels(record.exception).inc()
             where = f"{record.topic}[{record.partition}]@{record.offset}"

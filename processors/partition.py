@@ -34,11 +34,16 @@ TICK_HEADER = "earwitness-tick"
 class LogRecord(Protocol):
     """A record as a Kafka client returns it; `timestamp` is its append time in milliseconds since 1970."""
 
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[Header]
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+    @property
+    def timestamp(self) -> int: ...  # noqa: D102
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def headers(self) -> Sequence[Header]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)

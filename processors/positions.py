@@ -32,7 +32,7 @@ class Positions:
     """Answers for one consumer group."""
 
     def __init__(self, client: Mapping[str, Any], group: str, timeout_s: float = 10.0) -> None:
-        self._consumer = Consumer({**client, "group.id": group, **_NEVER_JOINS})
+        self._consumer = Consumer({**client, "group.id": group, **_NEVER_JOINS}, logger=logger)
         self._group, self._timeout_s = group, timeout_s
 
     def close(self) -> None:

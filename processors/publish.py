@@ -12,7 +12,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -20,11 +19,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from processors.partition import TICK_HEADER, Output
 from schemas.codec import Codec
-from schemas.coverage import Coverage
 from schemas.deadletter import DeadLetter, Header
-from schemas.detection import Detection
 from schemas.errors import DeliveryError
-from schemas.sensor import SensorState
+from schemas.topics import Topics
 
 logger = logging.getLogger(__name__)
 
@@ -32,22 +29,9 @@ POLL_S = 0.1
 DELIVERY_TIMEOUT_MS = 120_000
 
 
-@dataclass(frozen=True, slots=True)
-class OutputTopics:
-    """Where each kind of output goes."""
-
-    detections: str
-    coverage: str
-    sensors: str
-    dead_letters: str
-
-    def of(self, record: Detection | Coverage | SensorState | DeadLetter) -> str:
-        """Return the topic of a record."""
-        if isinstance(record, Detection):
-            return self.detections
-        if isinstance(record, Coverage):
-            return self.coverage
-        return self.sensors if isinstance(record, SensorState) else self.dead_letters
+def topic_of(output: Output) -> str:
+    """Return the topic that an output goes to: one of those beside its frames topic."""
+    return Topics.beside(output.topic).of(output.record)
 
 
 class Publisher:
@@ -59,13 +43,12 @@ class Publisher:
     def __init__(
         self,
         client: Mapping[str, Any],
-        topics: OutputTopics,
         codec: Codec,
         headers: Callable[[Output], list[Header]],
         on_published: Callable[[Output, int], None],
         on_failure: Callable[[Exception], None],
     ) -> None:
-        self._topics, self._codec, self._headers = topics, codec, headers
+        self._codec, self._headers = codec, headers
         self._on_published, self._on_failure = on_published, on_failure
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Output] = deque()
@@ -82,7 +65,8 @@ class Publisher:
                 "enable.idempotence": True,
                 "acks": "all",
                 "error_cb": self._note_error,
-            }
+            },
+            logger=logger,
         )
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="publish", daemon=True)
@@ -127,7 +111,7 @@ class Publisher:
         await asyncio.to_thread(self._thread.join)
 
     def _produce(self, output: Output) -> bool:
-        record, topic = output.record, self._topics.of(output.record)
+        record, topic = output.record, topic_of(output)
         if isinstance(record, DeadLetter):
             value, headers = record.value, record.wire_headers()
         else:
@@ -177,7 +161,7 @@ class Publisher:
                 output.acknowledged()
                 self._on_published(output, appended_ms)
             else:
-                place = f"{self._topics.of(output.record)}[{output.partition}]"
+                place = f"{topic_of(output)}[{output.partition}]"
                 reason = f" ({self._reason})" if self._reason else ""
                 self._on_failure(DeliveryError(f"cannot publish to {place}: {error.str()}{reason}"))
         self._moved.set()

@@ -41,13 +41,18 @@ async def serve_status(
     runner = web.AppRunner(_routes(registry, ready), access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, settings.host, settings.port).start()
+        await _listen(runner, settings)
         yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, settings: StatusSettings) -> None:
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
     except OSError as exc:
         address = f"{settings.host}:{settings.port}"
         raise ConfigurationError("status", address, f"a free address: {exc.strerror or exc}") from exc
-    finally:
-        await runner.cleanup()
 
 
 def _routes(registry: CollectorRegistry, ready: Callable[[], bool]) -> web.Application:

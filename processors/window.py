@@ -11,7 +11,7 @@ Window k starts at `k * hop * rate // model_rate` on the sensor's own counter, s
 a frame began, nor on when anything arrived. Whether it is scored, and what that means, is left to others.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -194,7 +194,11 @@ class Windower:
         start, anchor = self.grid.start(index), self._anchors[index]
         head = None
         if self._fresh_from < start:
-            head = self._stretch(self._fresh_from, start)
+            head = replace(
+                self._stretch(self._fresh_from, start),
+                end_us=anchor.start_us,
+                last_offset=anchor.before_offset,
+            )
             self._fresh_from, self._fresh_us, self._fresh_offset = start, anchor.start_us, anchor.offset
         missing = self._missing(start, end)
         window = Window(

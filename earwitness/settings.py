@@ -1,0 +1,296 @@
+"""File, environment, flags -> one frozen tree of settings, read once, passed down by slice.
+
+Flags win over the environment (`EARWITNESS_KAFKA__BOOTSTRAP_SERVERS`), which wins over the file
+(`earwitness.toml`, or `--config FILE`). A key that does not exist is an error wherever it comes from.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from models.catalogue import find
+from processors.app import Connections, WorkerSettings
+from processors.batch import BatchSettings
+from processors.decision import Decision, DecisionSettings
+from processors.score import ScorerSettings
+from processors.security import Security
+from processors.status import StatusSettings
+from schemas.codec import Codec
+from schemas.errors import ConfigurationError
+from schemas.model import ModelSpec, Probability, read_spec
+from schemas.registry import ConfluentRegistry
+from schemas.topics import Topics
+
+ENV_PREFIX, ENV_DELIMITER = "EARWITNESS_", "__"
+CONFIG_FILE = "earwitness.toml"
+DEFAULT_MODEL = "earwitness-small/1"
+_NOT_SETTINGS = {"EARWITNESS_CACHE", "EARWITNESS_TEST_KAFKA"}
+Tenant = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]*$", max_length=100)]
+
+
+class _Slice(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(_Slice):
+    """Which Kafka, and who we are to it."""
+
+    bootstrap_servers: Annotated[str, Field(min_length=1)] = "127.0.0.1:9092"
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_ca_file: str | None = None
+    ssl_certificate_file: str | None = None
+    ssl_key_file: str | None = None
+    ssl_key_password: SecretStr | None = None
+    client: dict[str, str | int | float | bool] = Field(default={}, repr=False)
+    """Further options for librdkafka's clients, passed through."""
+    embedded: bool = False
+    """The broker is librdkafka's in-memory one: no append times, no administration."""
+
+    @property
+    def security(self) -> Security:
+        """The same as the clients need it."""
+        return Security(
+            protocol=self.security_protocol,
+            mechanism=self.sasl_mechanism,
+            username=self.sasl_username,
+            password=_revealed(self.sasl_password),
+            ca_file=self.ssl_ca_file,
+            certificate_file=self.ssl_certificate_file,
+            key_file=self.ssl_key_file,
+            key_password=_revealed(self.ssl_key_password),
+        )
+
+    def librdkafka(self) -> dict[str, Any]:
+        """Return the options for confluent-kafka's clients; they hold secrets."""
+        security = self.security.librdkafka()
+        return {"bootstrap.servers": self.bootstrap_servers, **security, **self.client}
+
+
+class RegistrySettings(_Slice):
+    """Which schema registry; none by default."""
+
+    url: str | None = None
+    user: str | None = None
+    password: SecretStr | None = None
+
+
+class TopicSettings(_Slice):
+    """Whose topics: `audio.frames`, or `<tenant>.audio.frames`."""
+
+    tenants: Annotated[tuple[Tenant, ...], Field(min_length=1)] = ("",)
+
+
+class ModelSettings(_Slice):
+    """Which model, and when its labels count if not as its spec says."""
+
+    path: str = DEFAULT_MODEL
+    """A name in the catalogue, or a directory with model.onnx and spec.json."""
+    m: Annotated[int, Field(ge=1)] | None = None
+    n: Annotated[int, Field(ge=1)] | None = None
+    thresholds: dict[str, Probability] = {}
+
+
+class WindowSettings(_Slice):
+    """Where windows lie, if not as the model's spec says."""
+
+    hop_s: Annotated[float, Field(gt=0)] | None = None
+
+
+class LogSettings(_Slice):
+    """What the program says about itself, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter=ENV_DELIMITER, extra="forbid", frozen=True
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    registry: RegistrySettings = RegistrySettings()
+    topics: TopicSettings = TopicSettings()
+    model: ModelSettings = ModelSettings()
+    window: WindowSettings = WindowSettings()
+    detect: DecisionSettings = DecisionSettings()
+    batch: BatchSettings = BatchSettings()
+    scorer: ScorerSettings = ScorerSettings()
+    worker: WorkerSettings = WorkerSettings()
+    status: StatusSettings = StatusSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: what was given to the constructor (flags), the environment, the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def tenant(self) -> Topics:
+        """The topics of the first tenant: where one sensor writes and one reader reads."""
+        return Topics(self.topics.tenants[0])
+
+    @property
+    def frames_topics(self) -> tuple[str, ...]:
+        """The frames topics of all tenants."""
+        return tuple(Topics(tenant).frames for tenant in self.topics.tenants)
+
+    def codec(self) -> Codec:
+        """Make the codec, with the schema registry if there is one.
+
+        Raises:
+            ConfigurationError: the registry cannot be used.
+
+        """
+        return Codec(None if self.registry.url is None else self._registry(self.registry.url))
+
+    def _registry(self, url: str) -> ConfluentRegistry:
+        from confluent_kafka.schema_registry import SchemaRegistryClient
+
+        options: dict[str, Any] = {"url": url}
+        if self.registry.user is not None:
+            secret = _revealed(self.registry.password) or ""
+            options["basic.auth.user.info"] = f"{self.registry.user}:{secret}"
+        return ConfluentRegistry(SchemaRegistryClient(options))
+
+    def decision(self) -> Decision:
+        """Read the model, and put what is set here over what its spec says.
+
+        Raises:
+            ConfigurationError: the model cannot be used, or nothing could ever be detected with it.
+
+        """
+        return Decision(self._spec(), self.detect)
+
+    @property
+    def model_directory(self) -> Path:
+        """Where the model is."""
+        return find(self.model.path)
+
+    def connections(self) -> Connections:
+        """Return what a worker needs to reach Kafka."""
+        servers = self.kafka.bootstrap_servers.split(",")
+        return Connections(
+            client=self.kafka.librdkafka(),
+            broker_urls=tuple(f"kafka://{server.strip()}" for server in servers),
+            faust_credentials=self.kafka.security.faust(),
+            frames_topics=self.frames_topics,
+            log_append_time=not self.kafka.embedded,
+        )
+
+    def _spec(self) -> ModelSpec:
+        spec = read_spec(self.model_directory)
+        unknown = sorted(set(self.model.thresholds) - set(spec.labels))
+        if unknown:
+            raise ConfigurationError("model.thresholds", unknown, f"labels of the model: {spec.labels}")
+        changed = {
+            "hop_samples": self._hop_samples(spec),
+            "m": self.model.m or spec.m,
+            "n": self.model.n or spec.n,
+            "thresholds": {**spec.thresholds, **self.model.thresholds},
+        }
+        try:
+            return ModelSpec.model_validate({**spec.model_dump(), **changed})
+        except ValidationError as exc:
+            raise _refusal(exc, "model") from exc
+
+    def _hop_samples(self, spec: ModelSpec) -> int:
+        if self.window.hop_s is None:
+            return spec.hop_samples
+        samples = self.window.hop_s * spec.sample_rate_hz
+        if samples != int(samples):
+            whole = f"a whole number of samples at {spec.sample_rate_hz} Hz"
+            raise ConfigurationError("window.hop_s", self.window.hop_s, whole)
+        return int(samples)
+
+
+def load_settings(config: Path | None = None, flags: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings: `flags` maps dotted keys (`kafka.bootstrap_servers`) to values.
+
+    Raises:
+        ConfigurationError: a key does not exist, a value cannot work, or the file cannot be read.
+
+    """
+    if config is not None and not config.is_file():
+        raise ConfigurationError("--config", str(config), "a TOML file that exists")
+    _refuse_unknown_environment()
+    given: dict[str, Any] = {}
+    for key, value in (flags or {}).items():
+        _put(given, key, value)
+    try:
+        return _with_file(config or Path(CONFIG_FILE))(**given)
+    except ValidationError as exc:
+        raise _refusal(exc) from exc
+    except ValueError as exc:  # tomllib's errors are ValueErrors, and so are the sources' own
+        raise ConfigurationError(
+            "settings", str(config or "environment"), f"values that parse: {exc}"
+        ) from exc
+
+
+def _with_file(path: Path) -> type[Settings]:
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=path)
+
+    return FromFile
+
+
+def _put(tree: dict[str, Any], key: str, value: str) -> None:
+    *path, last = key.split(".")
+    for name in path:
+        tree = tree.setdefault(name, {})
+    tree[last] = value
+
+
+def _refuse_unknown_environment() -> None:
+    for name in sorted(os.environ):
+        if name.startswith(ENV_PREFIX) and name not in _NOT_SETTINGS:
+            first = name.removeprefix(ENV_PREFIX).split(ENV_DELIMITER)[0].lower()
+            if first not in Settings.model_fields:
+                known = ", ".join(
+                    f"{ENV_PREFIX}{field.upper()}{ENV_DELIMITER}…" for field in Settings.model_fields
+                )
+                raise ConfigurationError(f"environment variable {name}", "unknown", known)
+
+
+def _refusal(exc: ValidationError, within: str | None = None) -> ConfigurationError:
+    """Say the first thing that is wrong, without any secret."""
+    error = exc.errors(include_url=False, include_input=True)[0]
+    key = ".".join(str(part) for part in (*((within,) if within else ()), *error["loc"]))
+    secret = any(word in key for word in ("password", "secret", "client"))
+    value = "(hidden)" if secret else error["input"]
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return ConfigurationError(key, value, f"no such setting; there are: {_siblings(error['loc'])}")
+    return ConfigurationError(key, value, str(error["msg"]).removeprefix("Value error, "))
+
+
+def _siblings(location: tuple[int | str, ...]) -> str:
+    fields = Settings.model_fields
+    if len(location) > 1 and location[0] in fields:
+        kind: Any = fields[str(location[0])].annotation
+        names = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})
+        return ", ".join(f"{location[0]}.{name}" for name in names)
+    return ", ".join(fields)
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()

@@ -1,0 +1,162 @@
+"""The topics of a tenant: make them, describe them, and refuse those that cannot work."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it exports them without saying so
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from schemas.errors import ConfigurationError
+from schemas.topics import Topics
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT_S = 10.0
+TIMESTAMP_TYPE, CLEANUP_POLICY, RETENTION_MS = "message.timestamp.type", "cleanup.policy", "retention.ms"
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as the broker has it; `timestamp_type` is None where the broker cannot be asked."""
+
+    name: str
+    partitions: int
+    replicas: int
+    timestamp_type: str | None
+    cleanup_policy: str | None
+    retention_ms: int | None
+
+
+class TopicAdmin:
+    """Asks and tells a broker about topics."""
+
+    def __init__(self, client: Mapping[str, Any]) -> None:
+        self._reasons: list[str] = []
+        # A wrong password or certificate shows in error_cb only; everything else just times out.
+        options: dict[str, Any] = {**client, "error_cb": self._note}
+        self._admin = AdminClient(options, logger=logger)
+        self._servers = client["bootstrap.servers"]
+
+    def _note(self, error: KafkaError) -> None:
+        self._reasons.append(error.str())
+
+    def create(self, topics: Topics, partitions: int, replicas: int, retention_days: float) -> list[str]:
+        """Create what is missing; return the names of what was created."""
+        existing = self.describe([topics.frames, *topics.outputs])
+        new = [
+            NewTopic(name, partitions, replicas, config=config)
+            for name, config in _configs(topics, round(retention_days * DAY_MS)).items()
+            if name not in existing
+        ]
+        for name, future in (
+            self._admin.create_topics(new, request_timeout=TIMEOUT_S) if new else {}
+        ).items():
+            try:
+                future.result()
+            except KafkaException as exc:
+                raise ConfigurationError(
+                    f"topic {name}", "not created", f"what the broker allows: {exc}"
+                ) from exc
+        return [topic.topic for topic in new]
+
+    def describe(self, names: Iterable[str]) -> dict[str, Topic]:
+        """Return those of the topics that exist."""
+        metadata = self._metadata()
+        found = [metadata[name] for name in names if name in metadata and metadata[name].error is None]
+        configs = self._configs([topic.topic for topic in found])
+        return {topic.topic: _topic(topic, configs.get(topic.topic, {})) for topic in found}
+
+    def partitions(self, names: Iterable[str]) -> dict[str, int]:
+        """Return the partition counts of those of the topics that exist."""
+        metadata = self._metadata()
+        return {
+            name: len(metadata[name].partitions)
+            for name in names
+            if name in metadata and metadata[name].error is None
+        }
+
+    def _metadata(self) -> dict[str, Any]:
+        try:
+            topics: dict[str, Any] = self._admin.list_topics(timeout=TIMEOUT_S).topics
+        except KafkaException as exc:
+            self._admin.poll(0)
+            reason = self._reasons[-1] if self._reasons else exc.args[0].str()
+            answers = f"a broker that answers within {TIMEOUT_S:g} s; it says: {reason}"
+            raise ConfigurationError("kafka.bootstrap_servers", self._servers, answers) from exc
+        return topics
+
+    def _configs(self, names: list[str]) -> dict[str, dict[str, str]]:
+        if not names:
+            return {}
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        answers = self._admin.describe_configs(resources, request_timeout=TIMEOUT_S)
+        try:
+            return {
+                resource.name: {key: entry.value for key, entry in future.result().items()}
+                for resource, future in answers.items()
+            }
+        except KafkaException as exc:
+            if exc.args[0].code() in (KafkaError._UNSUPPORTED_FEATURE, KafkaError.TOPIC_AUTHORIZATION_FAILED):  # noqa: SLF001
+                return {}  # the worker refuses CreateTime again at the first record
+            raise
+
+
+def check_topics(admin: TopicAdmin, topics: Topics, *, embedded: bool) -> None:
+    """Refuse topics with which a worker cannot work.
+
+    Raises:
+        ConfigurationError: one is missing, has another partition count than the frames topic, or the frames
+            carry their senders' clocks.
+
+    """
+    names = (topics.frames, *topics.outputs)
+    counts = admin.partitions(names)
+    for name in names:
+        if name not in counts:
+            raise ConfigurationError(
+                f"topic {name}", "missing", "a topic that exists: `earwitness topics create`"
+            )
+        if counts[name] != counts[topics.frames]:
+            same = (
+                f"{counts[topics.frames]}, as {topics.frames} has: outputs keep the partition of their frames"
+            )
+            raise ConfigurationError(f"partition count of {name}", counts[name], same)
+    if embedded:
+        return
+    found = admin.describe([topics.frames])[topics.frames]
+    if found.timestamp_type not in (None, "LogAppendTime"):
+        one_clock = "LogAppendTime: one clock for all sensors"
+        raise ConfigurationError(f"{TIMESTAMP_TYPE} of {found.name}", found.timestamp_type, one_clock)
+
+
+def _configs(topics: Topics, retention_ms: int) -> dict[str, dict[str, str]]:
+    log = {TIMESTAMP_TYPE: "LogAppendTime", CLEANUP_POLICY: "delete", RETENTION_MS: str(retention_ms)}
+    compacted = {TIMESTAMP_TYPE: "LogAppendTime", CLEANUP_POLICY: "compact"}
+    letters = {CLEANUP_POLICY: "delete", RETENTION_MS: str(retention_ms)}
+    return {
+        topics.frames: log,
+        topics.detections: log,
+        topics.coverage: log,
+        topics.sensors: compacted,
+        topics.dead_letters: letters,
+    }
+
+
+def _topic(metadata: Any, config: Mapping[str, str]) -> Topic:
+    retention = config.get(RETENTION_MS)
+    return Topic(
+        name=metadata.topic,
+        partitions=len(metadata.partitions),
+        replicas=min((len(p.replicas) for p in metadata.partitions.values()), default=0),
+        timestamp_type=config.get(TIMESTAMP_TYPE),
+        cleanup_policy=config.get(CLEANUP_POLICY),
+        retention_ms=None if retention is None else int(retention),
+    )

@@ -1,0 +1,54 @@
+"""Command line: real servers on this machine, in the foreground or made ready for later."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.local.errors import LocalServerError
+from infra.local.kafka import install as install_kafka
+from infra.local.kafka import start_kafka
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+
+@app.command()
+def kafka(
+    port: Annotated[int, typer.Option(help="Port that clients connect to.")] = 9092,
+    directory: Annotated[
+        Path | None, typer.Option(help="Keep the log here instead of dropping it at the end.")
+    ] = None,
+) -> None:
+    """Run a Kafka broker until Ctrl-C."""
+    with start_kafka(port=port, directory=directory) as node:
+        typer.echo(node.bootstrap_servers)
+        node.wait()
+        typer.echo(f"the broker ended; see {node.log_file}", err=True)
+
+
+@app.command()
+def install() -> None:
+    """Fetch the servers, so that the first start is quick."""
+    installation = install_kafka()
+    typer.echo(f"Kafka: {installation.jars[0].parent}")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line; an ordinary `kill` ends servers in order, as Ctrl-C does."""
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, _interrupt)
+    try:
+        app()
+    except LocalServerError as exc:
+        typer.echo(f"error: {exc}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""How to prove who we are to Kafka: the same settings for librdkafka and for Faust's consumer."""
+
+import ssl
+from dataclasses import dataclass, field
+from typing import Any
+
+import faust
+
+from schemas.errors import ConfigurationError
+
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Security:
+    """TLS and SASL; secrets never show in a repr.
+
+    Raises:
+        ConfigurationError: values that contradict.
+
+    """
+
+    protocol: str = "PLAINTEXT"
+    mechanism: str | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+    key_password: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise ConfigurationError("kafka.security_protocol", self.protocol, ", ".join(PROTOCOLS))
+        if self.sasl and self.mechanism not in MECHANISMS:
+            raise ConfigurationError("kafka.sasl_mechanism", self.mechanism, ", ".join(MECHANISMS))
+        if self.sasl and not (self.username and self.password):
+            raise ConfigurationError("kafka.sasl_username and sasl_password", "not set", "both")
+
+    @property
+    def sasl(self) -> bool:
+        """Whether a name and a password are sent."""
+        return self.protocol.startswith("SASL_")
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.protocol.endswith("SSL")
+
+    def librdkafka(self) -> dict[str, Any]:
+        """Return the options for confluent-kafka's clients."""
+        options = {
+            "security.protocol": self.protocol,
+            "sasl.mechanism": self.mechanism if self.sasl else None,
+            "sasl.username": self.username if self.sasl else None,
+            "sasl.password": self.password if self.sasl else None,
+            "ssl.ca.location": self.ca_file,
+            "ssl.certificate.location": self.certificate_file,
+            "ssl.key.location": self.key_file,
+            "ssl.key.password": self.key_password,
+        }
+        return {key: value for key, value in options.items() if value is not None}
+
+    def faust(self) -> Any:
+        """Return Faust's credentials, or None for none."""
+        context = self._context() if self.tls else None
+        if self.sasl:
+            return faust.SASLCredentials(
+                username=self.username, password=self.password, mechanism=self.mechanism, ssl_context=context
+            )
+        return faust.SSLCredentials(context) if context is not None else None
+
+    def _context(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            if self.certificate_file is not None:
+                context.load_cert_chain(self.certificate_file, self.key_file, self.key_password)
+        except (OSError, ssl.SSLError) as exc:
+            files = self.ca_file, self.certificate_file, self.key_file
+            raise ConfigurationError("kafka.ssl_…_file", files, f"readable PEM files: {exc}") from exc
+        return context

@@ -1,0 +1,63 @@
+"""The names of the topics of one tenant."""
+
+from dataclasses import dataclass
+
+from schemas.coverage import Coverage
+from schemas.deadletter import DeadLetter
+from schemas.detection import Detection
+from schemas.sensor import SensorState
+
+_FRAMES = "audio.frames"
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """`audio.…`, or `<tenant>.audio.…`: within a tenant sensors trust each other."""
+
+    tenant: str = ""
+
+    @classmethod
+    def beside(cls, frames_topic: str) -> "Topics":
+        """Return the topics that belong to a frames topic."""
+        return cls(frames_topic.removesuffix(_FRAMES).removesuffix("."))
+
+    @property
+    def frames(self) -> str:
+        """Where sensors write."""
+        return self._named(_FRAMES)
+
+    @property
+    def detections(self) -> str:
+        """What was heard."""
+        return self._named("audio.detections")
+
+    @property
+    def coverage(self) -> str:
+        """What was listened to, and what was not."""
+        return self._named("audio.coverage")
+
+    @property
+    def sensors(self) -> str:
+        """Who is there."""
+        return self._named("audio.sensors")
+
+    @property
+    def dead_letters(self) -> str:
+        """What could not be read."""
+        return self._named("audio.dead-letters")
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All that a worker writes; each has as many partitions as the frames topic."""
+        return self.detections, self.coverage, self.sensors, self.dead_letters
+
+    def of(self, record: Detection | Coverage | SensorState | DeadLetter) -> str:
+        """Return the topic of an output."""
+        if isinstance(record, Detection):
+            return self.detections
+        if isinstance(record, Coverage):
+            return self.coverage
+        return self.sensors if isinstance(record, SensorState) else self.dead_letters
+
+    def _named(self, name: str) -> str:
+        return f"{self.tenant}.{name}" if self.tenant else name

@@ -1,0 +1,61 @@
+"""Fixtures of all tests: real servers, started once and only when a test asks for them.
+
+Where a server cannot be started the tests that need it fail, unless this machine plainly has no way
+to run one and is not a build machine (`CI=true`): a test that never runs must not look green.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from infra.local.errors import MissingToolError
+from infra.local.java import find_java
+from infra.local.kafka import KafkaServer, start_kafka
+from infra.local.kafka_docker import docker_answers, start_kafka_container
+
+REPOSITORY = Path(__file__).parents[1]
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaServer]:
+    """One broker for the whole session; tests keep apart by their topics and groups."""
+    with _kafka_of_this_machine() as server:
+        yield server
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A name that begins this test's topics and groups and no other test's."""
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The recordings and models that lie beside the repository, where there are any."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("no recordings beside the repository (../shared/data)")
+    return SHARED_DATA
+
+
+def _kafka_of_this_machine() -> AbstractContextManager[KafkaServer]:
+    if os.environ.get("EARWITNESS_TEST_KAFKA") == "docker":
+        return start_kafka_container()
+    try:
+        find_java()
+    except MissingToolError as missing:
+        if docker_answers():
+            return start_kafka_container()
+        _give_up(f"no Kafka on this machine: {missing}; and no Docker engine answers")
+    return start_kafka()
+
+
+def _give_up(reason: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
