@@ -50,6 +50,23 @@ def main() -> None:
 
 
 @app.command()
+def demo(
+    sound: Annotated[
+        Path | None, typer.Argument(help="A sound file, or a folder; else a made-up scene.")
+    ] = None,
+) -> None:
+    """Hear first detections, with nothing but this program: a broker in memory, a worker, a scene.
+
+    Example: earwitness demo kitchen.wav
+    """
+    from earwitness.demo import demo
+
+    _configure_logging("error")
+    if not demo(sound, Console(), stop_on_signals()):
+        raise typer.Exit(WENT_WRONG)
+
+
+@app.command()
 def work(
     config: Config = None,
     setting: Set = None,
@@ -288,8 +305,9 @@ def _settings(
 def _configure_logging(level: str) -> None:
     form = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     logging.basicConfig(stream=sys.stderr, level=level.upper(), format=form, force=True)
-    for name in ("aiokafka", "faust", "mode"):  # they tell much, and what matters reaches us as errors
-        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.ERROR)
+    # These tell much about themselves; what matters of it reaches us as errors.
+    for name in ("aiokafka", "faust", "mode", "librdkafka", "processors.transport"):
+        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL)
 
 
 def _heard_line(heard: Any) -> str:

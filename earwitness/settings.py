@@ -25,9 +25,13 @@ from processors.score import ScorerSettings
 from processors.security import Security
 from processors.status import StatusSettings
 from schemas.codec import Codec
+from schemas.coverage import Coverage
+from schemas.detection import Detection
 from schemas.errors import ConfigurationError
+from schemas.frame import AudioFrame
 from schemas.model import ModelSpec, Probability, read_spec
 from schemas.registry import ConfluentRegistry
+from schemas.sensor import SensorState
 from schemas.topics import Topics
 
 ENV_PREFIX, ENV_DELIMITER = "EARWITNESS_", "__"
@@ -162,7 +166,16 @@ class Settings(BaseSettings):
             ConfigurationError: the registry cannot be used.
 
         """
-        return Codec(None if self.registry.url is None else self._registry(self.registry.url))
+        if self.registry.url is None:
+            return Codec()
+        topics = self.tenant
+        subjects = {  # as Confluent's clients name them by default
+            AudioFrame.NAME: f"{topics.frames}-value",
+            Detection.NAME: f"{topics.detections}-value",
+            Coverage.NAME: f"{topics.coverage}-value",
+            SensorState.NAME: f"{topics.sensors}-value",
+        }
+        return Codec(self._registry(self.registry.url), subjects)
 
     def _registry(self, url: str) -> ConfluentRegistry:
         from confluent_kafka.schema_registry import SchemaRegistryClient

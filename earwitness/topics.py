@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it exports 
 from schemas.errors import ConfigurationError
 from schemas.topics import Topics
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("librdkafka")
 
 TIMEOUT_S = 10.0
 TIMESTAMP_TYPE, CLEANUP_POLICY, RETENTION_MS = "message.timestamp.type", "cleanup.policy", "retention.ms"

@@ -14,7 +14,7 @@ from schemas.codec import Codec
 from schemas.detection import Detection, DetectionState
 from schemas.errors import SchemaUnresolvedError
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("librdkafka")
 
 POLL_S = 0.1
 

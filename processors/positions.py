@@ -32,7 +32,9 @@ class Positions:
     """Answers for one consumer group."""
 
     def __init__(self, client: Mapping[str, Any], group: str, timeout_s: float = 10.0) -> None:
-        self._consumer = Consumer({**client, "group.id": group, **_NEVER_JOINS}, logger=logger)
+        self._consumer = Consumer(
+            {**client, "group.id": group, **_NEVER_JOINS}, logger=logging.getLogger("librdkafka")
+        )
         self._group, self._timeout_s = group, timeout_s
 
     def close(self) -> None:

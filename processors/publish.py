@@ -66,7 +66,7 @@ class Publisher:
                 "acks": "all",
                 "error_cb": self._note_error,
             },
-            logger=logger,
+            logger=logging.getLogger("librdkafka"),
         )
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="publish", daemon=True)
@@ -141,8 +141,9 @@ class Publisher:
 
     def _note_error(self, error: KafkaError) -> None:
         # The delivery report of a wrong password says no more than "timed out": the reason is only here.
-        self._reason = error.str()
-        logger.warning("publisher: %s", error.str())
+        if error.str() != self._reason:
+            self._reason = error.str()
+            logger.warning("publisher: %s", self._reason)
 
     def _report(self, output: Output, error: KafkaError | None, message: Message) -> None:
         self._reports.append((output, error, message.timestamp()[1] if error is None else 0))

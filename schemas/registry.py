@@ -8,7 +8,7 @@ from typing import Protocol
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from schemas.errors import SchemaUnresolvedError, UnknownSchemaError
+from schemas.errors import ConfigurationError, SchemaUnresolvedError, UnknownSchemaError
 
 NOT_FOUND = 404
 
@@ -38,8 +38,17 @@ class ConfluentRegistry:
         self._client = client
 
     def register(self, subject: str, schema: str) -> int:
-        """Return the id of an Avro schema (JSON text) under a subject, registering it if need be."""
-        return int(self._client.register_schema(subject, Schema(schema, "AVRO")))
+        """Return the id of an Avro schema (JSON text) under a subject, registering it if need be.
+
+        Raises:
+            ConfigurationError: the registry does not answer, or refuses the schema.
+
+        """
+        try:
+            return int(self._client.register_schema(subject, Schema(schema, "AVRO")))
+        except Exception as exc:
+            accepted = f"a registry that answers and takes {subject}: {exc}"
+            raise ConfigurationError("registry.url", "not usable", accepted) from exc
 
     def schema(self, schema_id: int) -> str:
         """Return the Avro schema (JSON text) with this id."""
