@@ -238,6 +238,7 @@ class Worker:
         self._begin(generation, starts)
         consumer.start_from({TP(*key): start.scan_from for key, start in starts.items()})
         # What is alive now stays alive: collecting it again and again made the 99th percentile.
+        gc.unfreeze()
         gc.collect()
         gc.freeze()
 

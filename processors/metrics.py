@@ -10,6 +10,7 @@ from processors.batch import Batch
 from processors.ledger import stages
 from processors.run import Slot
 from schemas.detection import Detection, DetectionState
+from schemas.errors import DeadLetterError
 
 STAGE_BUCKETS_S = (
     0.001,
@@ -57,6 +58,8 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        for reason in DeadLetterError.__subclasses__():  # or `increase()` would not see the first one
+            self.dead_letters.labels(reason.__name__)
         self.late_frames = Counter(
             "earwitness_late_frames_total", "Frames dropped as late or duplicate.", registry=registry
         )

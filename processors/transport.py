@@ -19,7 +19,7 @@ from faust.events import Event
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-ALL_HELD_WAIT_S = 0.005
+ALL_HELD_WAIT_S, UNASSIGNED_WAIT_S = 0.005, 0.1
 MAX_EVENT_RECORDS = 500
 """Bounds how long one event can occupy the event loop: 5 ms at 10 µs a record."""
 MAX_POLL_RECORDS = 2000
@@ -132,7 +132,7 @@ class BatchConsumer(driver.Consumer):
 
     async def _nothing_wanted(self) -> Mapping[TP, list[RecordBatch]]:
         await cast(BatchConsumerThread, self._thread).keep_polling()
-        await asyncio.sleep(ALL_HELD_WAIT_S)
+        await asyncio.sleep(ALL_HELD_WAIT_S if self.assignment() else UNASSIGNED_WAIT_S)
         return {}
 
     async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's signature
