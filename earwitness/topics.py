@@ -20,6 +20,9 @@ logger = logging.getLogger("librdkafka")
 
 TIMEOUT_S = 10.0
 TIMESTAMP_TYPE, CLEANUP_POLICY, RETENTION_MS = "message.timestamp.type", "cleanup.policy", "retention.ms"
+MAX_BYTES = "max.message.bytes"
+MAX_FRAME_BYTES, HEADER_ROOM_BYTES = 1 << 20, 1 << 16
+"""A dead letter is the record that it holds, and headers: whatever fits the one topic fits the other."""
 DAY_MS = 86_400_000
 
 
@@ -138,9 +141,19 @@ def check_topics(admin: TopicAdmin, topics: Topics, *, embedded: bool) -> None:
 
 
 def _configs(topics: Topics, retention_ms: int) -> dict[str, dict[str, str]]:
-    log = {TIMESTAMP_TYPE: "LogAppendTime", CLEANUP_POLICY: "delete", RETENTION_MS: str(retention_ms)}
+    log = {
+        TIMESTAMP_TYPE: "LogAppendTime",
+        CLEANUP_POLICY: "delete",
+        RETENTION_MS: str(retention_ms),
+        MAX_BYTES: str(MAX_FRAME_BYTES),
+    }
     compacted = {TIMESTAMP_TYPE: "LogAppendTime", CLEANUP_POLICY: "compact"}
-    letters = {CLEANUP_POLICY: "delete", RETENTION_MS: str(retention_ms)}
+    letters = {
+        TIMESTAMP_TYPE: "LogAppendTime",
+        CLEANUP_POLICY: "delete",
+        RETENTION_MS: str(retention_ms),
+        MAX_BYTES: str(MAX_FRAME_BYTES + HEADER_ROOM_BYTES),
+    }
     return {
         topics.frames: log,
         topics.detections: log,

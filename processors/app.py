@@ -9,6 +9,7 @@ import gc
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from time import monotonic, time
 from typing import Any, cast
 
@@ -67,6 +68,8 @@ class WorkerSettings:
     def __post_init__(self) -> None:
         if not self.group:
             raise ConfigurationError("worker.group", self.group, "a name")
+        if self.begin_at not in ("latest", "earliest"):
+            _check_time("worker.begin_at", self.begin_at)
         _check("worker.fetch_min_bytes", self.fetch_min_bytes, 1, 64 << 20)
         _check("worker.fetch_max_wait_ms", self.fetch_max_wait_ms, 0, 1000)
         _check("worker.commit_interval_s", self.commit_interval_s, 0.1, 60)
@@ -76,6 +79,14 @@ class WorkerSettings:
 def _check(key: str, value: float, lowest: float, highest: float) -> None:
     if not lowest <= value <= highest:
         raise ConfigurationError(key, value, f"{lowest:g} to {highest:g}")
+
+
+def _check_time(key: str, value: str) -> None:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError as exc:
+        accepted = "latest, earliest, or a time such as 2026-01-31T03:12:00+00:00"
+        raise ConfigurationError(key, value, accepted) from exc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

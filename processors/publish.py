@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.1
 DELIVERY_TIMEOUT_MS = 120_000
+MAX_MESSAGE_BYTES = 8 << 20
+"""A dead letter is longer than the record that it holds: the topics' limits decide, not the client's."""
 
 
 def topic_of(output: Output) -> str:
@@ -60,6 +62,7 @@ class Publisher:
         self._producer = Producer(
             {
                 "linger.ms": 1,
+                "message.max.bytes": MAX_MESSAGE_BYTES,
                 "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
                 **client,
                 "enable.idempotence": True,

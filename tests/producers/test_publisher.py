@@ -152,7 +152,7 @@ def test_a_broker_that_is_away_fails_frames_in_time_with_the_reason_and_without_
     for k in range(3):
         publisher.publish("roof", a_frame(320 * k))
     assert publisher.flush(DEADLINE_S) == 0
-    assert time.monotonic() - started_s < 3.0  # the client looks for frames to give up once a second
+    assert time.monotonic() - started_s < 5.0  # the client looks for frames to give up once a second
     errors = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
     assert len(errors) == 1
     assert topic in errors[0]
