@@ -1,5 +1,6 @@
 """`earwitness capture` and `earwitness simulate`: sound into the frames topic."""
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -57,6 +58,8 @@ def simulate(
     """
     pool = clip_pool(sounds, sample_rate_hz)
     publisher = open_publisher(settings)
+    gc.collect()
+    gc.freeze()  # the pool stays: going through it again and again made frames late
     try:
         return Fleet(fleet, pool, publisher).run(stop)
     finally:

@@ -61,9 +61,9 @@ _SOUNDS: dict[Sound, tuple[str, Callable[[float, int], Samples]]] = {
 }
 
 DEMO = (
-    Placed(Sound.WAIL, 4.0, 12.0),
-    Placed(Sound.SMOKE_ALARM, 16.0, 24.0),
-    Placed(Sound.YELP, 28.0, 34.0),
+    Placed(Sound.WAIL, 3.0, 9.0),
+    Placed(Sound.SMOKE_ALARM, 12.0, 19.0),
+    Placed(Sound.YELP, 22.0, 27.0),
 )
 
 
@@ -71,7 +71,7 @@ DEMO = (
 class SceneSettings:
     """A scene. `snr_db`: power of an event where it sounds over that of the background beneath it."""
 
-    duration_s: float = 36.0
+    duration_s: float = 30.0
     sample_rate_hz: int = 16_000
     snr_db: float = 15.0
     events: tuple[Placed, ...] = DEMO
