@@ -19,12 +19,12 @@ def power(sound: Block) -> float:
 def test_the_demo_has_a_siren_a_smoke_alarm_and_a_siren_with_quiet_between() -> None:
     scene = Scene()
     assert scene.truth == (
-        Event("siren", 4.0, 12.0),
-        Event("smoke_alarm", 16.0, 24.0),
-        Event("siren", 28.0, 34.0),
+        Event("siren", 3.0, 9.0),
+        Event("smoke_alarm", 12.0, 19.0),
+        Event("siren", 22.0, 27.0),
     )
     sound = sound_of(scene)
-    assert sound.shape == (scene.samples, 1) == (36 * 16_000, 1)
+    assert sound.shape == (scene.samples, 1) == (30 * 16_000, 1)
     assert sound.dtype == np.int16
 
 
