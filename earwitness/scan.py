@@ -21,6 +21,8 @@ from schemas.deadletter import Header
 from schemas.detection import Detection, DetectionState
 
 KEY = ("audio.frames", 0)
+SENSOR = b"file"
+"""Not the file's name: that may be what no sensor can be called, and nobody is told this one."""
 READ_FRAMES = 200
 """Frames between two looks at what is due: 4 s of sound."""
 
@@ -83,15 +85,15 @@ class Scanner:
         yield from self._settle(pipeline, file)
 
     def _records(self, source: Source) -> Iterator[Record]:
-        framer, samples, offset, key = Framer(), 0, 0, source.name.encode()[:200]
+        framer, samples, offset = Framer(), 0, 0
         for block in source.blocks():
             samples += len(block)
             frames = framer.feed(block, source.sample_rate_hz, samples * 1_000_000 // source.sample_rate_hz)
             for frame in frames:
-                yield Record(offset, frame.captured_at_us // 1000, key, self._codec.encode(frame))
+                yield Record(offset, frame.captured_at_us // 1000, SENSOR, self._codec.encode(frame))
                 offset += 1
         for frame in framer.flush():
-            yield Record(offset, frame.captured_at_us // 1000, key, self._codec.encode(frame))
+            yield Record(offset, frame.captured_at_us // 1000, SENSOR, self._codec.encode(frame))
 
     def _settle(self, pipeline: Pipeline, file: Path | str) -> Iterator[Heard]:
         while (batch := pipeline.take(0.0)) is not None:

@@ -4,16 +4,18 @@ Flags win over the environment (`EARWITNESS_KAFKA__BOOTSTRAP_SERVERS`), which wi
 (`earwitness.toml`, or `--config FILE`). A key that does not exist is an error wherever it comes from.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -37,12 +39,25 @@ from schemas.topics import Topics
 ENV_PREFIX, ENV_DELIMITER = "EARWITNESS_", "__"
 CONFIG_FILE = "earwitness.toml"
 DEFAULT_MODEL = "earwitness-small/1"
+HOP_TOLERANCE_SAMPLES = 1e-6
+"""0.28 s at 44,100 Hz is 12348.000000000002 samples in binary fractions."""
 _NOT_SETTINGS = {"EARWITNESS_CACHE", "EARWITNESS_TEST_KAFKA"}
 Tenant = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]*$", max_length=100)]
 
 
+def _from_json(value: object) -> object:
+    """Read what flags give as text; the environment and the file give it parsed."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError as exc:
+        raise ValueError(f"a list or a table, written as JSON: {exc}") from exc
+
+
+Json = BeforeValidator(_from_json)
+
+
 class _Slice(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class KafkaSettings(_Slice):
@@ -57,7 +72,7 @@ class KafkaSettings(_Slice):
     ssl_certificate_file: str | None = None
     ssl_key_file: str | None = None
     ssl_key_password: SecretStr | None = None
-    client: dict[str, str | int | float | bool] = Field(default={}, repr=False)
+    client: Annotated[dict[str, str | int | float | bool], Json] = Field(default={}, repr=False)
     """Further options for librdkafka's clients, passed through."""
     embedded: bool = False
     """The broker is librdkafka's in-memory one: no append times, no administration."""
@@ -93,7 +108,7 @@ class RegistrySettings(_Slice):
 class TopicSettings(_Slice):
     """Whose topics: `audio.frames`, or `<tenant>.audio.frames`."""
 
-    tenants: Annotated[tuple[Tenant, ...], Field(min_length=1)] = ("",)
+    tenants: Annotated[tuple[Tenant, ...], Json, Field(min_length=1)] = ("",)
 
 
 class ModelSettings(_Slice):
@@ -103,7 +118,7 @@ class ModelSettings(_Slice):
     """A name in the catalogue, or a directory with model.onnx and spec.json."""
     m: Annotated[int, Field(ge=1)] | None = None
     n: Annotated[int, Field(ge=1)] | None = None
-    thresholds: dict[str, Probability] = {}
+    thresholds: Annotated[dict[str, Probability], Json] = {}
 
 
 class WindowSettings(_Slice):
@@ -122,7 +137,11 @@ class Settings(BaseSettings):
     """Everything that can be set."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter=ENV_DELIMITER, extra="forbid", frozen=True
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_DELIMITER,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
     )
 
     kafka: KafkaSettings = KafkaSettings()
@@ -216,10 +235,20 @@ class Settings(BaseSettings):
         unknown = sorted(set(self.model.thresholds) - set(spec.labels))
         if unknown:
             raise ConfigurationError("model.thresholds", unknown, f"labels of the model: {spec.labels}")
+        hop, m, n = self._hop_samples(spec), self.model.m or spec.m, self.model.n or spec.n
+        if m > n:
+            raise ConfigurationError(
+                "model.m", m, f"at most model.n, {n}: only so many windows are looked at"
+            )
+        if hop > spec.window_samples:
+            skips = "sound between two windows would never be heard"
+            raise ConfigurationError(
+                "window.hop_s", self.window.hop_s, f"at most a window, {spec.window_s:g} s: {skips}"
+            )
         changed = {
-            "hop_samples": self._hop_samples(spec),
-            "m": self.model.m or spec.m,
-            "n": self.model.n or spec.n,
+            "hop_samples": hop,
+            "m": m,
+            "n": n,
             "thresholds": {**spec.thresholds, **self.model.thresholds},
         }
         try:
@@ -230,11 +259,12 @@ class Settings(BaseSettings):
     def _hop_samples(self, spec: ModelSpec) -> int:
         if self.window.hop_s is None:
             return spec.hop_samples
-        samples = self.window.hop_s * spec.sample_rate_hz
-        if samples != int(samples):
+        exact = self.window.hop_s * spec.sample_rate_hz
+        samples = round(exact)
+        if samples < 1 or abs(exact - samples) > HOP_TOLERANCE_SAMPLES:
             whole = f"a whole number of samples at {spec.sample_rate_hz} Hz"
             raise ConfigurationError("window.hop_s", self.window.hop_s, whole)
-        return int(samples)
+        return samples
 
 
 def load_settings(config: Path | None = None, flags: Mapping[str, str] | None = None) -> Settings:
@@ -254,10 +284,9 @@ def load_settings(config: Path | None = None, flags: Mapping[str, str] | None = 
         return _with_file(config or Path(CONFIG_FILE))(**given)
     except ValidationError as exc:
         raise _refusal(exc) from exc
-    except ValueError as exc:  # tomllib's errors are ValueErrors, and so are the sources' own
-        raise ConfigurationError(
-            "settings", str(config or "environment"), f"values that parse: {exc}"
-        ) from exc
+    except ValueError as exc:  # tomllib's errors are ValueErrors, and so are the environment's
+        source = "environment" if isinstance(exc, SettingsError) else str(config or CONFIG_FILE)
+        raise ConfigurationError("settings", source, f"values that parse: {exc}") from exc
 
 
 def _with_file(path: Path) -> type[Settings]:
@@ -271,6 +300,8 @@ def _put(tree: dict[str, Any], key: str, value: str) -> None:
     *path, last = key.split(".")
     for name in path:
         tree = tree.setdefault(name, {})
+        if not isinstance(tree, dict):
+            raise ConfigurationError(name, "given as a whole and in part", "one of the two")
     tree[last] = value
 
 
@@ -292,7 +323,8 @@ def _refusal(exc: ValidationError, within: str | None = None) -> ConfigurationEr
     secret = any(word in key for word in ("password", "secret", "client"))
     value = "(hidden)" if secret else error["input"]
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return ConfigurationError(key, value, f"no such setting; there are: {_siblings(error['loc'])}")
+        # Not the value: it may be a password whose key is misspelt.
+        return ConfigurationError(key, "unknown", _siblings(error["loc"]))
     return ConfigurationError(key, value, str(error["msg"]).removeprefix("Value error, "))
 
 

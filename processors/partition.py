@@ -225,12 +225,12 @@ class Partition:
         if record.offset >= self._start:
             run = self._run_for(sensor, frame, record.offset, opening)
             windows = run.feed(frame, pcm, record.offset, now_ms, now_s)
-            if windows is not None:
-                for slot, window_pcm in windows:
-                    if window_pcm is None:
-                        self._counts["gap"] += 1
-                    else:
-                        self._score(slot, window_pcm, now_s)
+            for slot, window_pcm in windows or ():
+                if window_pcm is None:
+                    self._counts["gap"] += 1
+                else:
+                    self._score(slot, window_pcm, now_s)
+            if windows is not None or len(sensor.runs) > 1:  # the run before may end without a new window
                 self.advance(run)
 
     def _admit(self, sensor: _Sensor, frame: AudioFrame, now_ms: int) -> tuple[bool, Opening | None]:

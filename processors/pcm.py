@@ -64,7 +64,8 @@ def _from_flac(frame: AudioFrame) -> Pcm:
             _check_flac(frame, stream)  # before reading: what a stream claims decides what is allocated
             values: Pcm = stream.read(frame.samples, dtype="int16", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError) as exc:
-        raise MalformedRecordError(f"data are not a FLAC stream: {exc}") from exc
+        reason = getattr(exc, "error_string", exc)  # the whole text has a memory address in it
+        raise MalformedRecordError(f"data are not a FLAC stream: {reason}") from exc
     if len(values) != frame.samples:
         raise InvalidFrameError("data", f"{len(values)} FLAC samples", f"{frame.samples} samples")
     return values.reshape(-1)

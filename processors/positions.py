@@ -5,10 +5,10 @@ worker makes them outside its event loop.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from time import monotonic
-from typing import Any
+from time import monotonic, sleep
+from typing import Any, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -25,6 +25,16 @@ from schemas.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
+RETRY_S = 0.1
+_PASSES = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+)
+"""What a broker says while groups and partitions find a new leader, or their first."""
+T = TypeVar("T")
 _NEVER_JOINS = {"enable.auto.commit": False, "enable.partition.eof": True, "auto.offset.reset": "earliest"}
 
 
@@ -52,7 +62,7 @@ class Positions:
             return []
         starts = self._offsets_at(unknown, begin_at)
         try:
-            self._consumer.commit(offsets=starts, asynchronous=False)
+            self._asked(lambda: self._consumer.commit(offsets=starts, asynchronous=False))
         except KafkaException as exc:
             if exc.args[0].code() not in (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS):
                 raise
@@ -102,14 +112,27 @@ class Positions:
         return found
 
     def _committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        found: list[TopicPartition] = self._consumer.committed(partitions, self._timeout_s)
+        found: list[TopicPartition] = self._asked(
+            lambda: self._consumer.committed(partitions, self._timeout_s)
+        )
         for partition in found:
             if partition.error is not None:
                 raise KafkaException(partition.error)
         return found
 
+    def _asked(self, ask: Callable[[], T]) -> T:
+        """Ask, and ask again while nobody leads what is asked about."""
+        deadline = monotonic() + self._timeout_s
+        while True:
+            try:
+                return ask()
+            except KafkaException as exc:
+                if exc.args[0].code() not in _PASSES or monotonic() > deadline:
+                    raise
+                sleep(RETRY_S)
+
     def _limits(self, partition: TopicPartition) -> tuple[int, int]:
-        low, high = self._consumer.get_watermark_offsets(partition, self._timeout_s)
+        low, high = self._asked(lambda: self._consumer.get_watermark_offsets(partition, self._timeout_s))
         return low, high
 
     def _offsets_at(self, partitions: list[TopicPartition], begin_at: str) -> list[TopicPartition]:

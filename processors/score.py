@@ -74,7 +74,11 @@ class OnnxScorer:
         _check_graph(self._session, spec)
         self.identity = f"onnxruntime/{onnxruntime.__version__}/{self._session.get_providers()[0]}"
         self._threads = ThreadPoolExecutor(self.concurrency, thread_name_prefix="score")
-        self.run(np.zeros((1, spec.window_samples), np.int16))
+        try:
+            self.run(np.zeros((1, spec.window_samples), np.int16))
+        except ScorerError as exc:
+            accepted = f"a graph that scores a window of {spec.window_samples} samples: {exc}"
+            raise ConfigurationError("model.path", str(directory), accepted) from exc
 
     async def score(self, pcm: Pcm) -> Scores:
         """Return float32[B, labels] for int16[B, window_samples], from a thread."""
@@ -138,7 +142,8 @@ def _check_shape(key: str, shape: list[int | str | None], batch: int | None, siz
 
 def _activated(raw: Scores, activation: str) -> Scores:
     if activation == "sigmoid":
-        return np.float32(1) / (np.float32(1) + np.exp(-raw))
+        with np.errstate(over="ignore"):  # e^100 is inf, and 1 / inf is the 0 that it should be
+            return np.float32(1) / (np.float32(1) + np.exp(-raw))
     if activation == "softmax":
         powers = np.exp(raw - raw.max(axis=1, keepdims=True))
         scores: Scores = powers / powers.sum(axis=1, keepdims=True)

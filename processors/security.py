@@ -37,6 +37,12 @@ class Security:
             raise ConfigurationError("kafka.sasl_mechanism", self.mechanism, ", ".join(MECHANISMS))
         if self.sasl and not (self.username and self.password):
             raise ConfigurationError("kafka.sasl_username and sasl_password", "not set", "both")
+        if not self.sasl and (self.mechanism or self.username or self.password):
+            needs = "SASL_PLAINTEXT or SASL_SSL where there is a mechanism, a name or a password"
+            raise ConfigurationError("kafka.security_protocol", self.protocol, needs)
+        if not self.tls and (self.ca_file or self.certificate_file or self.key_file):
+            needs = "SSL or SASL_SSL where there is a certificate or a key"
+            raise ConfigurationError("kafka.security_protocol", self.protocol, needs)
 
     @property
     def sasl(self) -> bool:
@@ -75,7 +81,8 @@ class Security:
         try:
             context = ssl.create_default_context(cafile=self.ca_file)
             if self.certificate_file is not None:
-                context.load_cert_chain(self.certificate_file, self.key_file, self.key_password)
+                # Without a password of any kind OpenSSL would ask for one at the terminal.
+                context.load_cert_chain(self.certificate_file, self.key_file, self.key_password or "")
         except (OSError, ssl.SSLError) as exc:
             files = self.ca_file, self.certificate_file, self.key_file
             raise ConfigurationError("kafka.ssl_…_file", files, f"readable PEM files: {exc}") from exc

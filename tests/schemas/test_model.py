@@ -1,0 +1,95 @@
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import ConfigurationError
+from schemas.model import MODEL_FILE, SPEC_FILE, ModelSpec, read_spec
+
+MODEL = b"not looked into here"
+SPEC: dict[str, Any] = {
+    "name": "starter",
+    "version": "1.0",
+    "sample_rate_hz": 16_000,
+    "window_samples": 16_000,
+    "hop_samples": 8_000,
+    "labels": ["siren", "dog"],
+    "thresholds": {"siren": 0.5, "dog": 0.7},
+    "m": 2,
+    "n": 3,
+    "licence": "Apache-2.0",
+    "digest": hashlib.sha256(MODEL).hexdigest(),
+}
+
+
+def write(directory: Path, **changed: object) -> Path:
+    (directory / MODEL_FILE).write_bytes(MODEL)
+    (directory / SPEC_FILE).write_text(json.dumps({**SPEC, **changed}))
+    return directory
+
+
+def test_a_good_model_is_read(tmp_path: Path) -> None:
+    spec = read_spec(write(tmp_path))
+    assert spec == ModelSpec.model_validate(SPEC)
+    assert (spec.window_s, spec.hop_s) == (1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"hop_samples": 16_001}, "hop_samples 16001 is more than window_samples 16000"),
+        ({"m": 4}, "m 4 of n 3 windows can never be reached"),
+        ({"m": 0}, "m: Input should be greater than or equal to 1"),
+        ({"n": 1001}, "n: Input should be less than or equal to 1000"),
+        ({"hop_samples": 0}, "hop_samples: Input should be greater than or equal to 1"),
+        ({"window_samples": 60 * 192_000 + 1}, "window_samples: Input should be less than"),
+        ({"sample_rate_hz": 999}, "sample_rate_hz: Input should be greater than or equal to 1000"),
+        ({"labels": []}, "labels: Tuple should have at least 1 item"),
+        ({"labels": ["siren", "dog", "dog"]}, "labels has the same label twice"),
+        ({"labels": ["siren", "dog", "cat"]}, "thresholds and labels disagree about ['cat']"),
+        ({"labels": ["siren"]}, "thresholds and labels disagree about ['dog']"),
+        ({"thresholds": {"siren": 0.5, "dog": 0.0}}, "thresholds.dog: Input should be greater than 0"),
+        (
+            {"thresholds": {"siren": 0.5, "dog": 1.1}},
+            "thresholds.dog: Input should be less than or equal to 1",
+        ),
+        ({"name": "../starter"}, "name: String should match pattern"),
+        ({"version": ""}, "version: String should match pattern"),
+        ({"digest": "ABC"}, "digest: String should match pattern"),
+        ({"treshold": 0.5}, "treshold: Extra inputs are not permitted"),
+        ({"input": {"dtype": "float64"}}, "input.dtype: Input should be 'int16' or 'float32'"),
+        ({"input": {"scale": 0}}, "input.scale: Input should be greater than 0"),
+        ({"output": {"activation": "relu"}}, "output.activation: Input should be 'none'"),
+    ],
+)
+def test_a_spec_that_cannot_work_is_refused_with_its_reason(
+    tmp_path: Path, changed: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        read_spec(write(tmp_path, **changed))
+    assert reason in str(refused.value)
+    assert refused.value.key == "model.path"
+    assert refused.value.value == str(tmp_path)
+
+
+@pytest.mark.parametrize("missing", [MODEL_FILE, SPEC_FILE])
+def test_a_directory_without_one_of_its_files_is_refused_by_its_name(tmp_path: Path, missing: str) -> None:
+    (write(tmp_path) / missing).unlink()
+    with pytest.raises(ConfigurationError, match=f"{missing} is missing"):
+        read_spec(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"spec"', "\xff"])
+def test_a_spec_that_is_no_json_object_is_refused(tmp_path: Path, text: str) -> None:
+    (write(tmp_path) / SPEC_FILE).write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigurationError, match=r"a valid spec\.json"):
+        read_spec(tmp_path)
+
+
+def test_a_model_whose_bytes_are_not_those_of_the_spec_is_refused(tmp_path: Path) -> None:
+    (write(tmp_path) / MODEL_FILE).write_bytes(MODEL + b"!")
+    other = hashlib.sha256(MODEL + b"!").hexdigest()
+    with pytest.raises(ConfigurationError, match=f"{SPEC['digest']}; this one has {other}"):
+        read_spec(tmp_path)
