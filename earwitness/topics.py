@@ -59,16 +59,19 @@ class TopicAdmin:
             for name, config in _configs(topics, round(retention_days * DAY_MS)).items()
             if name not in existing
         ]
-        for name, future in (
-            self._admin.create_topics(new, request_timeout=TIMEOUT_S) if new else {}
-        ).items():
+        created = []
+        answers = self._admin.create_topics(new, request_timeout=TIMEOUT_S) if new else {}
+        for name, future in answers.items():
             try:
                 future.result()
             except KafkaException as exc:
+                if exc.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                    continue  # somebody was faster, or it is so new that the broker does not list it yet
                 raise ConfigurationError(
                     f"topic {name}", "not created", f"what the broker allows: {exc}"
                 ) from exc
-        return [topic.topic for topic in new]
+            created.append(name)
+        return created
 
     def describe(self, names: Iterable[str]) -> dict[str, Topic]:
         """Return those of the topics that exist."""

@@ -11,6 +11,13 @@ import logging
 from collections.abc import Callable, Sequence
 from time import monotonic
 
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
 from processors.batch import Batch, BatchSettings
 from processors.metrics import Metrics
 from processors.partition import LogRecord
@@ -24,7 +31,12 @@ from schemas.errors import SchemaUnresolvedError, ScorerError, UnknownSchemaErro
 logger = logging.getLogger(__name__)
 
 REGISTRY_WAIT_S = 10.0
-REGISTRY_RETRY_S = 0.5
+_UNTIL_ANSWERED = AsyncRetrying(
+    retry=retry_if_exception_type(SchemaUnresolvedError),
+    wait=wait_random_exponential(multiplier=0.1, max=1.0),
+    stop=stop_after_delay(REGISTRY_WAIT_S),
+    reraise=True,
+)
 
 
 class Engine:
@@ -101,17 +113,17 @@ class Engine:
 
     async def _resolve(self, schema_id: int) -> UnknownSchemaError | None:
         """Ask the registry for a schema, for a bounded time; return why it cannot be had, if so."""
-        deadline = monotonic() + REGISTRY_WAIT_S
-        while monotonic() < deadline:
-            try:
-                await asyncio.to_thread(self._codec.resolve, schema_id)
-            except UnknownSchemaError as exc:
-                return exc
-            except SchemaUnresolvedError:
-                await asyncio.sleep(REGISTRY_RETRY_S)
-            else:
-                return None
-        return UnknownSchemaError(f"id {schema_id}", f"the registry gave no answer for {REGISTRY_WAIT_S:g} s")
+        try:
+            async for attempt in _UNTIL_ANSWERED.copy():
+                with attempt:
+                    await asyncio.to_thread(self._codec.resolve, schema_id)
+        except UnknownSchemaError as exc:
+            return exc
+        except SchemaUnresolvedError:
+            return UnknownSchemaError(
+                f"id {schema_id}", f"the registry gave no answer for {REGISTRY_WAIT_S:g} s"
+            )
+        return None
 
     async def _score(self, batch: Batch[Slot]) -> None:
         started_s = monotonic()

@@ -108,6 +108,8 @@ class Positions:
         found = []
         for topic in topics:
             metadata = self._consumer.list_topics(topic, self._timeout_s).topics[topic]
+            if metadata.error is not None:  # or a new group would quietly begin at the log's start
+                raise KafkaException(metadata.error)
             found += [TopicPartition(topic, number) for number in sorted(metadata.partitions)]
         return found
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from earwitness.cli import app
 from earwitness.scan import Heard, Scanner
@@ -123,7 +122,9 @@ def test_a_file_of_another_rate_is_heard_in_its_own_samples(
     assert heard.start_sample == round(heard.start_s * rate_hz)
 
 
-@pytest.mark.parametrize("name", ["é" * 100, "two\nlines"], ids=["long", "unprintable"])
+@pytest.mark.parametrize(
+    "name", ["é" * 100, "x" + "é" * 99, "two\nlines"], ids=["even", "odd", "unprintable"]
+)
 def test_a_file_is_heard_whatever_it_is_called(scanner: Scanner, tmp_path: Path, name: str) -> None:
     file = write_siren(tmp_path / f"{name}.wav")
     assert [heard.file for heard in scanner.scan(FileSource(file), file)] == [str(file)]

@@ -75,9 +75,9 @@ def test_one_threshold_can_be_set_by_its_label() -> None:
 def test_settings_cannot_be_changed_once_they_are_read() -> None:
     settings = load_settings()
     with pytest.raises(ValueError, match="frozen"):
-        settings.batch = settings.batch
+        settings.batch = settings.batch  # type: ignore[misc]
     with pytest.raises(ValueError, match="frozen"):
-        settings.log.level = "debug"
+        settings.log.level = "debug"  # type: ignore[misc]
 
 
 def test_a_model_is_used_as_its_spec_says_unless_it_is_told_otherwise(tiny_model: Path) -> None:

@@ -1,4 +1,4 @@
-"""What tests of the whole program share: a tenant on a real broker, workers started as users start them, readers.
+"""What tests of the whole program share: a tenant on a real broker, programs run as users run them, readers.
 
 Nothing here knows how a worker works: it is a child process with settings in its environment, and what it did
 is read from the topics with a plain consumer.
@@ -179,7 +179,7 @@ def _appended(message: Message) -> Appended:
     key, value, partition, offset = message.key(), message.value(), message.partition(), message.offset()
     assert partition is not None
     assert offset is not None
-    headers: list[Header] = [(name, _bytes(text)) for name, text in message.headers() or []]
+    headers: list[Header] = [(header[0], _bytes(header[1])) for header in message.headers() or []]
     return Appended(partition, offset, _bytes(key), _bytes(value), tuple(headers), message.timestamp()[1])
 
 
@@ -222,7 +222,7 @@ def _union(statements: Timeline) -> Timeline:
             continue
         best = min(outcomes, key=order.index)
         if joined and joined[-1][1:] == (start, best):
-            start = joined.pop()[0]  # noqa: PLW2901
+            start = joined.pop()[0]
         joined.append((start, end, best))
     return joined
 
@@ -387,11 +387,6 @@ class Playing:
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
         return self
-
-    def stop(self) -> FleetReport:
-        """Stop playing now."""
-        self._stop.set()
-        return self.finish()
 
     def finish(self) -> FleetReport:
         """Wait until the sound is over and everything is delivered."""

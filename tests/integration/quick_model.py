@@ -1,9 +1,10 @@
-"""A model that needs no training, as a real graph for ONNX Runtime: how loud, how bright, whether it grows louder.
+"""A model that needs no training, as a real graph: how loud a window is, how bright, whether it grows louder.
 
 It hears something in nearly every recording, and changes its mind often: detections are plentiful.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -39,7 +40,7 @@ def write_quick_model(directory: Path, busy_channels: int = 0) -> Path:
 
 
 def _model(busy_channels: int) -> onnx.ModelProto:
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "begin": np.array([0], np.int64),
         "sixteenth": np.array([16], np.int64),
         "fifteenth": np.array([15], np.int64),
@@ -104,7 +105,7 @@ def _score(of: str, label: str) -> list[onnx.NodeProto]:
     ]
 
 
-def _work(channels: int, constants: dict[str, NDArray[np.generic]]) -> list[onnx.NodeProto]:
+def _work(channels: int, constants: dict[str, NDArray[Any]]) -> list[onnx.NodeProto]:
     """Convolve for nothing: what comes out is multiplied by 0 and added."""
     if not channels:
         return [helper.make_node("Identity", ["heard"], ["scores"])]

@@ -1,7 +1,7 @@
 """Workers killed and stopped under load: what they said together is what one says who was never disturbed.
 
-The undisturbed one is a fresh group that reads the same topic afterwards, from its start. It publishes the same
-ids to the same topics, so what it says is what follows the ends that the topics had before it began.
+The undisturbed one is a fresh group that reads the same topic afterwards, from its start. It publishes the
+same ids to the same topics, so what it says is what follows the ends that the topics had before it began.
 """
 
 from collections.abc import Iterator
@@ -29,9 +29,8 @@ from tests.integration.harness import (
 
 PARTITIONS, SENSORS, SECONDS = 8, 20, 48.0
 KILL_AFTER_S, STOP_AFTER_S = 8.0, 26.0
-"""In the middle of the sound, and in the middle of what the replacement of the killed one has to make up for."""
+"""Sound in the log by then; the second is soon after somebody has taken the first one's partitions over."""
 STOP_WITHIN_S = 10.0
-TAKEN_OVER_WITHIN_S = 20.0
 FRAME_MS = 20
 
 

@@ -166,15 +166,3 @@ class NoUnknown(Mutant):
     """A sensor that was live at the take-over is taken for one that begins."""
 
     PARTITION = _TakesEverybodyForNew
-
-
-class _ClosesEarly(Partition):
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)  # type: ignore[arg-type]
-        self._close_ms = self._idle_ms
-
-
-class NoMargin(Mutant):
-    """A run is closed as soon as `idle_s` has passed by any broker's clock."""
-
-    PARTITION = _ClosesEarly

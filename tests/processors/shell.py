@@ -1,7 +1,7 @@
 """What tests of the shell share: logs of given sounds, the embedded broker, and a reader of its topics."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 from numpy.typing import NDArray
 
 from earwitness.embedded import embedded_broker
+from earwitness.topics import TopicAdmin
 from schemas.codec import Codec
 from schemas.deadletter import Header
 from schemas.frame import AudioFrame, Encoding
@@ -104,6 +105,13 @@ def end_of(broker: str, topic: str, partition: int) -> int:
     _, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), DEADLINE_S)
     consumer.close()
     return int(high)
+
+
+def until_listed(admin: TopicAdmin, names: Iterable[str], partitions: int = 3) -> None:
+    """Wait until the broker lists topics, which takes a moment after they were made."""
+    deadline_s, wanted = monotonic() + DEADLINE_S, dict.fromkeys(names, partitions)
+    while admin.partitions(wanted) != wanted:
+        assert monotonic() < deadline_s
 
 
 async def until(condition: Callable[[], bool]) -> None:

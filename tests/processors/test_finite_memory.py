@@ -49,7 +49,6 @@ def test_whatever_is_killed_and_lost_the_union_of_outputs_is_what_an_observer_of
         pytest.param(mutations.NoLetterAck, scan_from, id="no-letter-ack"),
         pytest.param(mutations.NoCoverageHold, scan_from, id="no-coverage-hold"),
         pytest.param(mutations.NoUnknown, scan_from, id="no-unknown"),
-        pytest.param(mutations.NoMargin, scan_from, id="no-margin"),
     ],
 )
 def test_a_worker_that_breaks_one_rule_is_noticed_within_sixty_logs(

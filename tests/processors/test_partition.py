@@ -146,13 +146,21 @@ def closing(what: str, at_ms: int) -> Entry:
 @pytest.mark.parametrize("what", ["a tick", "another sensor", "no frame"])
 def test_any_record_appended_more_than_idle_and_margin_after_its_last_frame_closes_a_run(what: str) -> None:
     # frames at 8 ms; idle 120 ms, margin 12 ms: 140 ms is not yet more
-    open_run = [record(0, 4, 0, 4, loud=True), record(1, 8, 4, 8, loud=True)]
+    open_run = [tick(0, 4), record(1, 8, 0, 8, loud=True)]
     patient = Ear(decide())
     assert "ENDED" not in briefly(patient.hear(*open_run, closing(what, 140)))
     ear = Ear(decide())
     assert briefly(ear.hear(*open_run)) == [LIVE, "ACTIVE"]
     said = ear.hear(closing(what, 141))
     assert [x for x in briefly(said) if x != "MalformedRecordError"] == ["ENDED", "SCORED", SILENT]
+
+
+def test_a_clock_that_steps_back_by_the_margin_closes_no_run_that_goes_on() -> None:
+    # 132 ms by one broker's clock, then 120 ms by another's: the sensor is live, its run goes on
+    ear = Ear(decide())
+    other = record(1, 132, 0, 4, sensor=b"other")
+    said = ear.hear(record(0, 0, 0, 8), other, record(2, 120, 8, 16)) + ear.finish()
+    assert (0, 16, "SCORED") in covered(said)
 
 
 def test_a_sensor_is_silent_since_its_last_frame_was_appended() -> None:
@@ -279,20 +287,23 @@ def test_a_closed_run_holds_the_mark_where_it_is_until_all_it_said_is_acknowledg
     ear.hear(*stream(0, 44, 0))
     ear.acknowledge()
     before = ear.mark()
-    ear.hear(tick(11, 500), tick(12, 501))
+    ear.hear(*stream(44, 444, 11), tick(111, 1000), tick(112, 1001))
+    [*others, silent] = ear.unacknowledged
+    for output in others:
+        output.acknowledged()
     assert ear.mark() == before
-    ear.acknowledge()
-    assert ear.mark() == 13
+    silent.acknowledged()
+    assert ear.mark() == 113
 
 
 # Taking over.
 
 
 def test_what_the_scan_reads_is_known_and_not_said() -> None:
-    ear = Ear(decide(), Start(start=5, scan_from=0))
+    ear = Ear(decide(), Start(start=6, scan_from=0))
     said = ear.hear(*stream(0, 16, 0, loud=True), Entry(4, BEGIN_MS + 16, b"s", b"no frame"))
     assert said == []
-    assert ear.mark() == 5
+    assert ear.mark() == 6  # not 5, where it reads
 
 
 def test_a_sensor_that_the_scan_saw_goes_on_without_being_announced() -> None:
@@ -301,6 +312,13 @@ def test_a_sensor_that_the_scan_saw_goes_on_without_being_announced() -> None:
     said = ear.hear(*stream(0, 40, 0, loud=True))
     assert said == []
     assert briefly(ear.finish()) == ["SCORED", SILENT]
+
+
+def test_what_begins_after_the_first_window_of_a_sensor_that_goes_on_is_said() -> None:
+    # n = 1: window 4, of [16, 24), tells where it stands; window 5, of [20, 28), is loud enough
+    ear = Ear(decide(), Start(start=4, scan_from=0))
+    said = ear.hear(*stream(0, 24, 0), *stream(24, 40, 6, loud=True))
+    assert [(x.state, x.start_sample) for x in detections(said)] == [(DetectionState.ACTIVE, 20)]
 
 
 def test_a_sensor_that_the_scan_saw_is_judged_by_what_it_saw() -> None:

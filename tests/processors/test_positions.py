@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from time import monotonic
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from earwitness.topics import TopicAdmin
@@ -16,7 +16,7 @@ from processors.partition import Start
 from processors.positions import Positions
 from schemas.errors import ConfigurationError
 from schemas.topics import Topics
-from tests.processors.shell import DEADLINE_S, TOPICS, broker_with_topics
+from tests.processors.shell import DEADLINE_S, TOPICS, broker_with_topics, until_listed
 
 RULES = DecisionSettings(idle_s=0.02, margin_s=0.01)
 SCAN_MS = 50
@@ -33,24 +33,16 @@ def positions_of(servers: str, group: str) -> Iterator[Positions]:
         positions.close()
 
 
-def append(servers: str, topic: str, partition: int, count: int) -> list[int]:
-    """Append records one after another; return their append times, in milliseconds."""
+def append(servers: str, topic: str, partition: int, count: int, span_ms: int = 0) -> list[int]:
+    """Append records one after another, until their append times span so much; return these times."""
     producer = Producer({"bootstrap.servers": servers, "linger.ms": 0, "log_level": 0})
-    times_ms: list[int] = []
-    for n in range(count):
+    deadline_s, times_ms = monotonic() + DEADLINE_S, list[int]()
+    while len(times_ms) < count or times_ms[-1] - times_ms[0] < span_ms:
+        assert monotonic() < deadline_s
         producer.produce(
-            topic, b"%d" % n, partition=partition, on_delivery=lambda e, m: times_ms.append(m.timestamp()[1])
+            topic, b"sound", partition=partition, on_delivery=lambda e, m: times_ms.append(m.timestamp()[1])
         )
         assert producer.flush(DEADLINE_S) == 0
-    return times_ms
-
-
-def append_for(servers: str, topic: str, partition: int, duration_ms: int) -> list[int]:
-    """Append records until their append times span a duration; return these times."""
-    deadline_s, times_ms = monotonic() + DEADLINE_S, append(servers, topic, partition, 20)
-    while times_ms[-1] - times_ms[0] < duration_ms:
-        assert monotonic() < deadline_s
-        times_ms += append(servers, topic, partition, 20)
     return times_ms
 
 
@@ -138,8 +130,8 @@ def servers(kafka: KafkaServer) -> str:
 @pytest.fixture
 def topic(servers: str, topic_prefix: str) -> str:
     """A frames topic of two partitions, with the broker's clock."""
-    topics = Topics(topic_prefix)
-    TopicAdmin({"bootstrap.servers": servers}).create(topics, partitions=2, replicas=1, retention_days=1)
+    topics, admin = Topics(topic_prefix), TopicAdmin({"bootstrap.servers": servers})
+    until_listed(admin, admin.create(topics, partitions=2, replicas=1, retention_days=1), partitions=2)
     return topics.frames
 
 
@@ -152,8 +144,16 @@ def iso(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat()
 
 
+def test_on_kafka_a_topic_that_does_not_exist_has_no_beginning(servers: str, topic_prefix: str) -> None:
+    with (
+        positions_of(servers, topic_prefix) as positions,
+        pytest.raises(KafkaException, match="Unknown topic"),
+    ):
+        positions.begin([f"{topic_prefix}.missing"], "latest")
+
+
 def test_on_kafka_a_new_group_begins_at_a_time(servers: str, topic: str, topic_prefix: str) -> None:
-    times_ms = append_for(servers, topic, 1, 20)
+    times_ms = append(servers, topic, 1, 20, span_ms=20)
     at_ms = times_ms[-1]
     with positions_of(servers, topic_prefix) as positions:
         assert len(positions.begin([topic], iso(at_ms))) == 2
@@ -176,7 +176,7 @@ def test_on_kafka_a_new_group_begins_at_an_end_of_the_log(
 def test_on_kafka_the_scan_begins_as_long_before_the_mark_as_a_sensor_may_be_silent(
     servers: str, topic: str, topic_prefix: str
 ) -> None:
-    times_ms = append_for(servers, topic, 1, 4 * SCAN_MS)
+    times_ms = append(servers, topic, 1, 20, span_ms=6 * SCAN_MS)
     mark = len(times_ms) - 5
     commit(servers, topic_prefix, topic, 1, mark)
     with positions_of(servers, topic_prefix) as positions:

@@ -18,7 +18,7 @@ from schemas.detection import Detection, DetectionState
 from schemas.errors import DeliveryError
 from schemas.sensor import SensorState
 from schemas.topics import Topics
-from tests.processors.shell import DEADLINE_S, TOPICS, broker_with_topics, read
+from tests.processors.shell import DEADLINE_S, TOPICS, broker_with_topics, read, until_listed
 
 ACTIVE = Detection(
     id="9d3f1f5e-0f0c-5a0b-8b8e-0f5e5c1b2a3d",
@@ -117,7 +117,8 @@ async def test_on_kafka_an_acknowledgement_carries_the_append_time(
     kafka: KafkaServer, topic_prefix: str
 ) -> None:
     topics, servers = Topics(topic_prefix), kafka.bootstrap_servers
-    TopicAdmin({"bootstrap.servers": servers}).create(topics, partitions=3, replicas=1, retention_days=1)
+    admin = TopicAdmin({"bootstrap.servers": servers})
+    until_listed(admin, admin.create(topics, partitions=3, replicas=1, retention_days=1))
     fates, held = Fates(), dict[object, int]()
     publisher = fates.publisher(servers)
     outputs = [output_of(record, held, topic=topics.frames) for record in (ACTIVE, LETTER)]

@@ -34,6 +34,7 @@ def test_the_headers_are_those_of_kip_1034_behind_the_records_own() -> None:
 
 def test_headers_of_an_earlier_death_are_replaced() -> None:
     stray = DeadLetter("t", 0, 0, "E", "m", None, None, (("__streams.errors.topic", b"other"), ("a", b"b")))
+    assert ("__streams.errors.topic", b"other") not in stray.wire_headers()
     again = DeadLetter.from_wire(None, None, stray.wire_headers())
     assert (again.topic, again.headers) == ("t", (("a", b"b"),))
 

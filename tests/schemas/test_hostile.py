@@ -14,7 +14,7 @@ from processors.pcm import mono
 from schemas.codec import Codec, released_schemas
 from schemas.errors import DeadLetterError, InvalidFrameError, MalformedRecordError, UnknownSchemaError
 from schemas.frame import MAX_VALUES, AudioFrame, Encoding, sensor_of
-from tests.schemas.records import FRAME, RECORDS
+from tests.schemas.records import EPOCH, FRAME, RECORDS
 
 CODEC = Codec()
 GOOD = CODEC.encode(FRAME)
@@ -60,6 +60,13 @@ def frame(**fields: object) -> bytes:
         (frame(first_sample=2**62 + 1), InvalidFrameError, "first_sample is '4611686018427387905'"),
         (frame(captured_at_us=-1), InvalidFrameError, "captured_at_us is '-1'; accepted: 0 to"),
         (frame(captured_at_us=2**63 - 1), InvalidFrameError, "captured_at_us is '9223372036854775807'"),
+        (frame(channels=17, data=bytes(102)), InvalidFrameError, "channels is '17'; accepted: 1 to 16"),
+        (frame(channels=-1, samples=-3), InvalidFrameError, "channels is '-1'; accepted: 1 to 16"),
+        (
+            frame(epoch=EPOCH[:8] + b"\xff" + EPOCH[9:]),
+            InvalidFrameError,
+            "accepted: the 16 bytes of a UUID of version 7",
+        ),
         (frame(epoch=bytes(16)), InvalidFrameError, "epoch is '00000000000000000000000000000000'; accepted"),
         (frame(epoch=b"\xff" * 16), InvalidFrameError, "accepted: the 16 bytes of a UUID of version 7"),
     ],
