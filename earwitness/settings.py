@@ -199,6 +199,9 @@ class Settings(BaseSettings):
     def _registry(self, url: str) -> ConfluentRegistry:
         from confluent_kafka.schema_registry import SchemaRegistryClient
 
+        if "@" in url:
+            accepted = "a URL without a name and a password: there are registry.user and registry.password"
+            raise ConfigurationError("registry.url", "(hidden)", accepted)
         options: dict[str, Any] = {"url": url}
         if self.registry.user is not None:
             secret = _revealed(self.registry.password) or ""
@@ -307,8 +310,8 @@ def _put(tree: dict[str, Any], key: str, value: str) -> None:
 
 def _refuse_unknown_environment() -> None:
     for name in sorted(os.environ):
-        if name.startswith(ENV_PREFIX) and name not in _NOT_SETTINGS:
-            first = name.removeprefix(ENV_PREFIX).split(ENV_DELIMITER)[0].lower()
+        if name.upper().startswith(ENV_PREFIX) and name not in _NOT_SETTINGS:
+            first = name[len(ENV_PREFIX) :].split(ENV_DELIMITER)[0].lower()
             if first not in Settings.model_fields:
                 known = ", ".join(
                     f"{ENV_PREFIX}{field.upper()}{ENV_DELIMITER}…" for field in Settings.model_fields

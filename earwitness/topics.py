@@ -12,13 +12,14 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it exports 
     NewTopic,
     ResourceType,
 )
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from schemas.errors import ConfigurationError
 from schemas.topics import Topics
 
 logger = logging.getLogger("librdkafka")
 
-TIMEOUT_S = 10.0
+TIMEOUT_S, LIST_RETRY_S = 10.0, 0.1
 TIMESTAMP_TYPE, CLEANUP_POLICY, RETENTION_MS = "message.timestamp.type", "cleanup.policy", "retention.ms"
 MAX_BYTES = "max.message.bytes"
 MAX_FRAME_BYTES, HEADER_ROOM_BYTES = 1 << 20, 1 << 16
@@ -71,7 +72,18 @@ class TopicAdmin:
                     f"topic {name}", "not created", f"what the broker allows: {exc}"
                 ) from exc
             created.append(name)
+        self._wait_until_listed((topics.frames, *topics.outputs))
         return created
+
+    def _wait_until_listed(self, names: tuple[str, ...]) -> None:
+        # A broker answers before it lists: what is started next would not see the topics.
+        listed = Retrying(
+            retry=retry_if_result(lambda found: len(found) < len(names)),
+            wait=wait_fixed(LIST_RETRY_S),
+            stop=stop_after_delay(TIMEOUT_S),
+            retry_error_callback=lambda _: None,
+        )
+        listed(self.partitions, names)
 
     def describe(self, names: Iterable[str]) -> dict[str, Topic]:
         """Return those of the topics that exist."""

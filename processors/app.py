@@ -332,4 +332,6 @@ class Worker:
             where = f"{record.topic}[{record.partition}]@{record.offset}"
             logger.warning("%s: dead letter: %s: %s", where, record.exception, record.message)
         elif isinstance(record, Detection):
-            metrics.observe_detection(record, appended_ms)
+            # The embedded broker has no append times: there it is when the report came.
+            in_log_ms = appended_ms if self._connections.log_append_time else round(time() * 1000)
+            metrics.observe_detection(record, in_log_ms)

@@ -7,7 +7,7 @@ worker makes them outside its event loop.
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -17,6 +17,7 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from processors.decision import DecisionSettings
 from processors.partition import Start
@@ -124,14 +125,13 @@ class Positions:
 
     def _asked(self, ask: Callable[[], T]) -> T:
         """Ask, and ask again while nobody leads what is asked about."""
-        deadline = monotonic() + self._timeout_s
-        while True:
-            try:
-                return ask()
-            except KafkaException as exc:
-                if exc.args[0].code() not in _PASSES or monotonic() > deadline:
-                    raise
-                sleep(RETRY_S)
+        until_led = Retrying(
+            retry=retry_if_exception(_passes),
+            wait=wait_fixed(RETRY_S),
+            stop=stop_after_delay(self._timeout_s),
+            reraise=True,
+        )
+        return until_led(ask)
 
     def _limits(self, partition: TopicPartition) -> tuple[int, int]:
         low, high = self._asked(lambda: self._consumer.get_watermark_offsets(partition, self._timeout_s))
@@ -177,6 +177,10 @@ class Positions:
         if wanted:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"reading {sorted(wanted)}"))  # noqa: SLF001
         return found
+
+
+def _passes(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in _PASSES
 
 
 def _is_record(message: Message) -> bool:

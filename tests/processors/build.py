@@ -159,3 +159,38 @@ class Ear:
 
     def mark(self) -> int:
         return self.partition.mark()
+
+
+def stream(first: int, end: int, offset: int, *, loud: bool = False, sensor: bytes = b"s") -> list[Entry]:
+    """Return frames of 4 samples that hold `[first, end)`, appended as they are captured."""
+    return [
+        record(offset + i, at + 4, at, at + 4, loud=loud, sensor=sensor)
+        for i, at in enumerate(range(first, end, 4))
+    ]
+
+
+def briefly(said: list[Record]) -> list[str]:
+    """Say in a word each what was said."""
+    words = []
+    for x in said:
+        if isinstance(x, Detection | SensorState):
+            words.append(str(x.state))
+        else:
+            words.append(str(x.outcome) if isinstance(x, Coverage) else x.exception)
+    return words
+
+
+def covered(said: list[Record]) -> list[tuple[int | None, int | None, str]]:
+    return [(x.start_sample, x.end_sample, x.outcome.value) for x in said if isinstance(x, Coverage)]
+
+
+def letters(said: list[Record]) -> list[DeadLetter]:
+    return [x for x in said if isinstance(x, DeadLetter)]
+
+
+def detections(said: list[Record]) -> list[Detection]:
+    return [x for x in said if isinstance(x, Detection)]
+
+
+def states(said: list[Record]) -> list[SensorState]:
+    return [x for x in said if isinstance(x, SensorState)]
