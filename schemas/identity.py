@@ -52,7 +52,7 @@ def detection_id(sensor: str, epoch: bytes, label: str, start_sample: int, diges
 def decision_digest(decides: Mapping[str, object]) -> str:
     """Return the SHA-256, in hex, of everything that decides a detection.
 
-    Taken over canonical JSON: keys sorted, no white space, UTF-8, numbers in their shortest form.
+    Taken over canonical JSON: keys sorted, no white space, UTF-8, numbers as Python writes them (1e-06).
     """
     text = json.dumps(decides, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -161,7 +161,7 @@ class Ear:
         return self.partition.mark()
 
 
-def stream(first: int, end: int, offset: int, *, loud: bool = False, sensor: bytes = b"s") -> list[Entry]:
+def stream(first: int, end: int, offset: int = 0, *, loud: bool = False, sensor: bytes = b"s") -> list[Entry]:
     """Return frames of 4 samples that hold `[first, end)`, appended as they are captured."""
     return [
         record(offset + i, at + 4, at, at + 4, loud=loud, sensor=sensor)

@@ -20,17 +20,10 @@ from schemas.detection import Detection
 from schemas.errors import SchemaUnresolvedError, UnknownSchemaError
 from schemas.frame import AudioFrame
 from schemas.registry import ConfluentRegistry
-from tests.processors.build import CODEC, KEY, Ear, Record, decide, loudness, record
+from tests.processors.build import CODEC, KEY, Ear, Record, decide, loudness, record, stream
 from tests.processors.logs import Entry
 
 NAN, INF = float("nan"), float("inf")
-
-
-def stream(first: int, end: int, offset: int = 0, *, loud: bool = False, sensor: bytes = b"s") -> list[Entry]:
-    return [
-        record(offset + i, at + 4, at, at + 4, loud=loud, sensor=sensor)
-        for i, at in enumerate(range(first, end, 4))
-    ]
 
 
 def outcomes(said: Iterable[Record]) -> list[tuple[int | None, int | None, str]]:
