@@ -1,17 +1,19 @@
 """A clip pool -> the frames of N simulated sensors, from one thread, on one schedule.
 
-    frame k   | s3  s1 s7   s2 ...   | s3  s1 s7   s2 ...   |      every sensor at its phase,
+    turn k    | s3  s1 s7   s2 ...   | s3  s1 s7   s2 ...   |      every sensor at its phase,
               t0                     t0 + frame                    in the same order each time
 
 All sensors have the same rate and frame length, so their order never changes: a wheel, where sensors of many
 kinds would need a heap. A frame is due at `t0 + phase + samples / rate / speed`, computed from the start.
+Random phases reach over a second of sound, not over a frame: sensors that count from the same moment would
+fill their windows at the same moment, which no real fleet does.
 Each sensor is one epoch; what it plays is a function of the seed (`Fleet.plan`), and so is the ground truth.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
+from itertools import count, pairwise
 from threading import Event
 
 import numpy as np
@@ -27,10 +29,12 @@ from schemas.frame import AudioFrame, Encoding
 from schemas.identity import new_epoch
 
 FLUSH_TIMEOUT_S = 30.0
+PHASES_OVER_S = 1.0
+_OVER = (0, 0)
 
 
 class Phases(StrEnum):
-    """When in a frame's time each sensor sends."""
+    """Whether the sensors begin spread over a second of sound, or all at once."""
 
     RANDOM = "random"
     ALIGNED = "aligned"
@@ -103,7 +107,10 @@ class _Sensor:
     name: str
     epoch: bytes
     phase_us: int
+    first_turn: int
     playlist: Playlist
+    frames: Iterator[tuple[int, int]]
+    over: bool = False
     sent_frames: int = 0
     sent_samples: int = 0
     refused: int = 0
@@ -159,29 +166,45 @@ class Fleet:
 
     def _make_sensors(self, new_epoch: NewEpoch) -> list[_Sensor]:
         settings = self._settings
-        period_us = 1000 * settings.frame_ms / (settings.speed or 1.0)
-        phases = np.random.default_rng(settings.seed).uniform(0, period_us, settings.sensors)
+        turn_us = 1000 * settings.frame_ms / (settings.speed or 1.0)
+        spread_us = 1e6 * PHASES_OVER_S / (settings.speed or 1.0)
+        phases = np.random.default_rng(settings.seed).uniform(0, spread_us, settings.sensors)
         if settings.phases is Phases.ALIGNED or settings.speed is None:
             phases[:] = 0
         sensors = [
-            _Sensor(name, new_epoch(None), int(phases[i]), Playlist(self._pool, settings.seed, i))
+            _Sensor(
+                name,
+                new_epoch(None),
+                int(phases[i]),
+                int(phases[i] / turn_us),
+                Playlist(self._pool, settings.seed, i),
+                pairwise(self._ends()),
+            )
             for i, name in enumerate(settings.names())
         ]
-        return sorted(sensors, key=lambda sensor: sensor.phase_us)
+        return sorted(sensors, key=lambda sensor: sensor.phase_us % turn_us)
 
     def _play(self, start_us: int, stop: Event) -> None:
         speed = self._settings.speed
         offset_us = self._clock.wall_us() - start_us
         if speed is None:
             offset_us -= round(1e6 * (self._settings.seconds or 0.0)) + 1
-        for first_sample, end_sample in pairwise(self._ends()):
-            due_us = start_us + int(duration_us(end_sample, self._pool.sample_rate_hz) / (speed or 1.0))
-            for sensor in self._sensors:
-                if speed is not None and self._stopped_before(due_us + sensor.phase_us, stop):
+        playing = self._sensors
+        for turn in count():
+            for sensor in playing:
+                if turn < sensor.first_turn:
+                    continue
+                first_sample, end_sample = next(sensor.frames, _OVER)
+                if end_sample == 0:
+                    sensor.over = True
+                    continue
+                sound_us = duration_us(end_sample, self._pool.sample_rate_hz) / (speed or 1.0)
+                due_us = start_us + sensor.phase_us + int(sound_us)
+                if speed is not None and self._stopped_before(due_us, stop):
                     return
-                captured_at_us = due_us + sensor.phase_us + offset_us
-                self._send(sensor, first_sample, end_sample - first_sample, captured_at_us, stop)
-            if stop.is_set():
+                self._send(sensor, first_sample, end_sample - first_sample, due_us + offset_us, stop)
+            playing = [sensor for sensor in playing if not sensor.over]
+            if stop.is_set() or not playing:
                 return
 
     def _ends(self) -> Iterator[int]:
