@@ -404,7 +404,14 @@ class Playing:
         self.report = self.fleet.run(self._stop)
 
 
-def play(tenant: Tenant, settings: FleetSettings, pool: ClipPool) -> Playing:
+def open_publisher(tenant: Tenant) -> FramePublisher:
+    """Open a publisher, which several fleets may share."""
+    return FramePublisher(dict(tenant.client), tenant.topics.frames, CODEC)
+
+
+def play(
+    tenant: Tenant, settings: FleetSettings, pool: ClipPool, publisher: FramePublisher | None = None
+) -> Playing:
     """Start a fleet."""
-    publisher = FramePublisher(dict(tenant.client), tenant.topics.frames, CODEC)
+    publisher = publisher or open_publisher(tenant)
     return Playing(Fleet(settings, pool, publisher), publisher).start()
