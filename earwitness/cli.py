@@ -54,6 +54,7 @@ def demo(
     sound: Annotated[
         Path | None, typer.Argument(help="A sound file, or a folder; else a made-up scene.")
     ] = None,
+    model: Model = None,
 ) -> None:
     """Hear first detections, with nothing but this program: a broker in memory, a worker, a scene.
 
@@ -62,7 +63,7 @@ def demo(
     from earwitness.demo import demo
 
     _configure_logging("error")
-    if not demo(sound, Console(), stop_on_signals()):
+    if not demo(sound, model, Console(), stop_on_signals()):
         raise typer.Exit(WENT_WRONG)
 
 
@@ -196,10 +197,11 @@ def scan(
     from earwitness.scan import Scanner
     from processors.score import OnnxScorer
     from producers.sources.files import FileSource, files_in
+    from schemas.codec import Codec
 
     settings = _settings(config, setting, None, model)
     decision = settings.decision()
-    scanner = Scanner(decision, OnnxScorer(settings.model_directory, decision.spec), settings.codec())
+    scanner = Scanner(decision, OnnxScorer(settings.model_directory, decision.spec), Codec())
     failed = 0
     for file in [file for path in paths for file in files_in(path)]:
         try:

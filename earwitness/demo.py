@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from earwitness.embedded import embedded_broker
-from earwitness.settings import ENV_DELIMITER, ENV_PREFIX, load_settings
+from earwitness.settings import ENV_DELIMITER, ENV_PREFIX
 from earwitness.watch import Published, detections
 from producers.capture import Capture
 from producers.publisher import FramePublisher
@@ -65,7 +65,7 @@ class Verdict:
     heard_s: float | None
 
 
-def demo(path: Path | None, console: Console, stop: threading.Event) -> bool:
+def demo(path: Path | None, model: str | None, console: Console, stop: threading.Event) -> bool:
     """Run the demo on a scene, or on a user's file; return whether everything was found and nothing false.
 
     Raises:
@@ -76,7 +76,7 @@ def demo(path: Path | None, console: Console, stop: threading.Event) -> bool:
     scene = Scene()
     sources: Sequence[Source] = [scene] if path is None else [FileSource(file) for file in files_in(path)]
     topics = Topics()
-    with embedded_broker((topics.frames, *topics.outputs)) as broker, _worker(broker) as log:
+    with embedded_broker((topics.frames, *topics.outputs)) as broker, _worker(broker, model) as log:
         _say_hello(console, sources, broker)
         heard = _listen(broker, topics, sources, console, stop, log)
     console.print()
@@ -152,17 +152,22 @@ def _states(consumer: Consumer, codec: Codec) -> Iterator[SensorState]:
 
 
 @contextmanager
-def _worker(broker: str) -> Iterator[Path]:
+def _worker(broker: str, model: str | None) -> Iterator[Path]:
     """Run `earwitness work` against the embedded broker; give the file with its log."""
     settings = {"kafka.bootstrap_servers": broker, "kafka.embedded": "true", "status.port": "0"}
-    settings["worker.begin_at"] = "earliest"
-    load_settings(flags=settings).decision()  # refuse here what the worker would refuse in its log
+    settings |= {} if model is None else {"model.path": model}
+    settings |= {"worker.begin_at": "earliest", "log.level": "info"}
     names = {f"{ENV_PREFIX}{key.replace('.', ENV_DELIMITER)}".upper(): v for key, v in settings.items()}
+    theirs = {name: value for name, value in os.environ.items() if not name.upper().startswith(ENV_PREFIX)}
+    environment = {**theirs, **names}
     with tempfile.TemporaryDirectory(prefix="earwitness-demo-") as directory:
         log = Path(directory, "worker.log")
         with log.open("wb") as output:
-            command = [sys.executable, "-m", "earwitness.cli", "work"]
-            process = subprocess.Popen(command, env={**os.environ, **names}, stderr=output)  # noqa: S603
+            command = [sys.executable, "-m", "earwitness.cli", "work", "--config", os.devnull]
+            # A session of its own, or Ctrl-C would end the worker before it has said everything.
+            process = subprocess.Popen(  # noqa: S603
+                command, env=environment, stderr=output, start_new_session=True
+            )
         try:
             _until_working(process, log)
             yield log

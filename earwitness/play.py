@@ -23,7 +23,6 @@ class CaptureReport:
 
     played: Played
     acknowledged: int
-    undelivered: int
 
 
 def capture(settings: Settings, path: Path, sensor: str, how: CaptureSettings, stop: Event) -> CaptureReport:
@@ -40,11 +39,10 @@ def capture(settings: Settings, path: Path, sensor: str, how: CaptureSettings, s
         played = Capture(sensor, publisher, how).play(sources, stop)
     finally:
         undelivered = publisher.close(FLUSH_S)
-    counts = publisher.counts
-    lost = undelivered + counts.failed + counts.refused
+    lost = undelivered + publisher.counts.refused
     if lost:
-        raise DeliveryError(f"{lost} frames of {sensor} were not delivered: {counts}")
-    return CaptureReport(played, counts.acknowledged, undelivered)
+        raise DeliveryError(f"{lost} frames of {sensor} were not delivered: {publisher.counts}")
+    return CaptureReport(played, publisher.counts.acknowledged)
 
 
 def simulate(
@@ -61,9 +59,12 @@ def simulate(
     gc.collect()
     gc.freeze()  # the pool stays: going through it again and again made frames late
     try:
-        return Fleet(fleet, pool, publisher).run(stop)
+        report = Fleet(fleet, pool, publisher).run(stop)
     finally:
-        publisher.close(FLUSH_S)
+        undelivered = publisher.close(FLUSH_S)
+    if undelivered > report.failed:
+        raise DeliveryError(f"{undelivered} frames were not delivered: {publisher.counts}")
+    return report
 
 
 def clip_pool(sounds: Path | None, sample_rate_hz: int) -> ClipPool:
@@ -76,4 +77,5 @@ def clip_pool(sounds: Path | None, sample_rate_hz: int) -> ClipPool:
 
 def open_publisher(settings: Settings) -> FramePublisher:
     """Open a publisher to the tenant's frames topic."""
-    return FramePublisher(settings.kafka.librdkafka(), settings.tenant.frames, settings.codec())
+    kafka, topic = settings.kafka.librdkafka(), settings.tenant.frames
+    return FramePublisher(kafka, topic, settings.codec(), settings.publisher)

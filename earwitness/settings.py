@@ -26,6 +26,7 @@ from processors.decision import Decision, DecisionSettings
 from processors.score import ScorerSettings
 from processors.security import Security
 from processors.status import StatusSettings
+from producers.client import PublisherSettings
 from schemas.codec import Codec
 from schemas.coverage import Coverage
 from schemas.detection import Detection
@@ -41,7 +42,7 @@ CONFIG_FILE = "earwitness.toml"
 DEFAULT_MODEL = "earwitness-small/1"
 HOP_TOLERANCE_SAMPLES = 1e-6
 """0.28 s at 44,100 Hz is 12348.000000000002 samples in binary fractions."""
-_NOT_SETTINGS = {"EARWITNESS_CACHE", "EARWITNESS_TEST_KAFKA"}
+_NOT_SETTINGS = {"EARWITNESS_CACHE"}
 Tenant = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]*$", max_length=100)]
 
 
@@ -153,6 +154,7 @@ class Settings(BaseSettings):
     batch: BatchSettings = BatchSettings()
     scorer: ScorerSettings = ScorerSettings()
     worker: WorkerSettings = WorkerSettings()
+    publisher: PublisherSettings = PublisherSettings()
     status: StatusSettings = StatusSettings()
     log: LogSettings = LogSettings()
 
@@ -202,6 +204,8 @@ class Settings(BaseSettings):
         if "@" in url:
             accepted = "a URL without a name and a password: there are registry.user and registry.password"
             raise ConfigurationError("registry.url", "(hidden)", accepted)
+        if self.registry.password is not None and self.registry.user is None:
+            raise ConfigurationError("registry.user", None, "a name, where there is a password")
         options: dict[str, Any] = {"url": url}
         if self.registry.user is not None:
             secret = _revealed(self.registry.password) or ""
@@ -277,7 +281,7 @@ def load_settings(config: Path | None = None, flags: Mapping[str, str] | None = 
         ConfigurationError: a key does not exist, a value cannot work, or the file cannot be read.
 
     """
-    if config is not None and not config.is_file():
+    if config is not None and (not config.exists() or config.is_dir()):
         raise ConfigurationError("--config", str(config), "a TOML file that exists")
     _refuse_unknown_environment()
     given: dict[str, Any] = {}

@@ -21,7 +21,7 @@ logger = logging.getLogger("librdkafka")
 
 TIMEOUT_S, LIST_RETRY_S = 10.0, 0.1
 TIMESTAMP_TYPE, CLEANUP_POLICY, RETENTION_MS = "message.timestamp.type", "cleanup.policy", "retention.ms"
-MAX_BYTES = "max.message.bytes"
+MAX_BYTES, IN_SYNC = "max.message.bytes", "min.insync.replicas"
 MAX_FRAME_BYTES, HEADER_ROOM_BYTES = 1 << 20, 1 << 16
 """A dead letter is the record that it holds, and headers: whatever fits the one topic fits the other."""
 DAY_MS = 86_400_000
@@ -57,7 +57,7 @@ class TopicAdmin:
         existing = self.describe([topics.frames, *topics.outputs])
         new = [
             NewTopic(name, partitions, replicas, config=config)
-            for name, config in _configs(topics, round(retention_days * DAY_MS)).items()
+            for name, config in _configs(topics, round(retention_days * DAY_MS), replicas).items()
             if name not in existing
         ]
         created = []
@@ -155,7 +155,7 @@ def check_topics(admin: TopicAdmin, topics: Topics, *, embedded: bool) -> None:
         raise ConfigurationError(f"{TIMESTAMP_TYPE} of {found.name}", found.timestamp_type, one_clock)
 
 
-def _configs(topics: Topics, retention_ms: int) -> dict[str, dict[str, str]]:
+def _configs(topics: Topics, retention_ms: int, replicas: int) -> dict[str, dict[str, str]]:
     log = {
         TIMESTAMP_TYPE: "LogAppendTime",
         CLEANUP_POLICY: "delete",
@@ -169,6 +169,8 @@ def _configs(topics: Topics, retention_ms: int) -> dict[str, dict[str, str]]:
         RETENTION_MS: str(retention_ms),
         MAX_BYTES: str(MAX_FRAME_BYTES + HEADER_ROOM_BYTES),
     }
+    for config in (log, compacted, letters):
+        config[IN_SYNC] = str(max(1, replicas - 1))  # or `acks=all` could mean one disk
     return {
         topics.frames: log,
         topics.detections: log,

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from schemas.codec import Codec
 from schemas.detection import Detection, DetectionState
-from schemas.errors import SchemaUnresolvedError
+from schemas.errors import DeadLetterError, SchemaUnresolvedError
 
 logger = logging.getLogger("librdkafka")
 
@@ -98,8 +98,14 @@ def _read(message: Message, codec: Codec) -> Iterator[Published]:
         return
     headers = dict(message.headers() or [])
     latency, scorer = headers.get("earwitness-latency"), headers.get("earwitness-scorer")
+    try:
+        detection = _decode(codec, message.value())
+    except DeadLetterError as exc:  # somebody else's record must not blind whoever watches
+        place = f"{message.topic()}[{message.partition()}]@{message.offset()}"
+        logging.getLogger(__name__).warning("%s: not a detection: %s", place, exc)
+        return
     yield Published(
-        detection=_decode(codec, message.value()),
+        detection=detection,
         appended_ms=message.timestamp()[1],
         offset=message.offset() or 0,
         scorer=scorer.decode() if isinstance(scorer, bytes) else None,

@@ -7,6 +7,7 @@ at the marks. How to live with Faust is said where it matters, here and in `tran
 import asyncio
 import gc
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -44,6 +45,7 @@ CREATE_TIME = 0
 DRAIN_S = 3.0
 WATCH_S = 0.5
 REBALANCE_LIMIT_S = 60.0
+LETTER_LINE_S = 10.0
 EVENTS_BUFFERED = 8
 """Record batches that Faust buffers for a partition."""
 
@@ -82,11 +84,13 @@ def _check(key: str, value: float, lowest: float, highest: float) -> None:
 
 
 def _check_time(key: str, value: str) -> None:
+    accepted = "latest, earliest, or a time with its zone, such as 2026-01-31T03:12:00+00:00"
     try:
-        datetime.fromisoformat(value)
+        zone = datetime.fromisoformat(value).tzinfo
     except ValueError as exc:
-        accepted = "latest, earliest, or a time such as 2026-01-31T03:12:00+00:00"
         raise ConfigurationError(key, value, accepted) from exc
+    if zone is None:
+        raise ConfigurationError(key, value, accepted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +122,12 @@ class Worker:
         self._metrics, self._scorer, self._rules = metrics, scorer, decision.rules
         self._connections, self._settings = connections, settings
         self._generation: int | None = None
+        self._rebalances = 0
         self._unassigned_since_s: float | None = monotonic()
         self._last_read_s: dict[PartitionKey, float] = {}
         self._last_appended_ms: dict[PartitionKey, int] = {}
+        self._letters: Counter[tuple[str, int, str]] = Counter()
+        self._letters_said_s: dict[tuple[str, int, str], float] = {}
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._positions = Positions(connections.client, settings.group)
         self._publisher = Publisher(
@@ -164,7 +171,7 @@ class Worker:
             await self._close()
 
     def fail(self, error: Exception) -> None:
-        """End the process with this error."""
+        """End the process with this error; from now on nothing is committed."""
         if not self._failed.done():
             self._failed.set_exception(error)
 
@@ -216,9 +223,13 @@ class Worker:
     # -- reading ----------------------------------------------------------------------------------------
 
     async def _work(self, stream: Any) -> None:
-        async for batch in record_batches(stream):
-            if batch.generation == self._generation:
-                await self._read(batch)
+        try:
+            async for batch in record_batches(stream):
+                if batch.generation == self._generation:
+                    await self._read(batch)
+        except Exception as exc:
+            self.fail(exc)  # before Faust hears of it, and drains and commits what is half done
+            raise
 
     async def _read(self, batch: RecordBatch) -> None:
         key = batch.tp.topic, batch.tp.partition
@@ -241,10 +252,11 @@ class Worker:
 
     async def _take_over(self, *_: Any, **__: Any) -> None:
         """Begin a generation: a rebalance is over, and nothing has been read yet."""
+        rebalances = self._rebalances
         generation, consumer = self._app.consumer_generation_id, cast(BatchConsumer, self._app.consumer)
         keys = [(tp.topic, tp.partition) for tp in consumer.assignment()]
         starts = await asyncio.to_thread(self._positions.starts, keys, self._rules) if keys else {}
-        if self._app.consumer_generation_id != generation:
+        if (self._rebalances, self._app.consumer_generation_id) != (rebalances, generation):
             return  # another rebalance has begun, and will call again
         self._begin(generation, starts)
         consumer.start_from({TP(*key): start.scan_from for key, start in starts.items()})
@@ -255,6 +267,8 @@ class Worker:
 
     async def _let_go(self, *_: Any, **__: Any) -> None:
         """End a generation: a rebalance has begun, and what could be drained has been."""
+        self._rebalances += 1
+        self._publisher.forget_waiting()
         self._begin(None, {})
 
     def _begin(self, generation: int | None, starts: Mapping[PartitionKey, Start]) -> None:
@@ -273,11 +287,12 @@ class Worker:
     def mark(self, tp: TP) -> int | None:
         """Return the offset to commit for a partition, or None while it is not ours."""
         partition = self._partitions.get((tp.topic, tp.partition))
-        return None if partition is None else partition.mark()
+        return None if partition is None or self._failed.done() else partition.mark()
 
     async def drain(self) -> None:
         """Score what was read and publish what was decided, for a bounded time."""
-        await self._engine.drain(DRAIN_S)
+        if not self._failed.done():
+            await self._engine.drain(DRAIN_S)
 
     # -- watching ---------------------------------------------------------------------------------------
 
@@ -313,7 +328,8 @@ class Worker:
             end = self._app.consumer.highwater(TP(*key))
             if end is not None:
                 behind, read_ms = max(0, end - partition.position), self._last_appended_ms.get(key)
-                age_s = max(0.0, time() - read_ms / 1000) if behind and read_ms else 0.0
+                # While partitions are held nothing is fetched, and `end` stands still.
+                age_s = max(0.0, time() - read_ms / 1000) if read_ms and (behind or self.held) else 0.0
                 metrics.set_lag(key, behind, age_s, max(0, end - partition.mark()))
 
     def _headers(self, output: Output) -> list[Header]:
@@ -329,9 +345,24 @@ class Worker:
         metrics.published.labels(topic_of(output)).inc()
         if isinstance(record, DeadLetter):
             metrics.dead_letters.labels(record.exception).inc()
-            where = f"{record.topic}[{record.partition}]@{record.offset}"
-            logger.warning("%s: dead letter: %s: %s", where, record.exception, record.message)
+            self._say_dead_letter(record)
         elif isinstance(record, Detection):
             # The embedded broker has no append times: there it is when the report came.
             in_log_ms = appended_ms if self._connections.log_append_time else round(time() * 1000)
             metrics.observe_detection(record, in_log_ms)
+
+    def _say_dead_letter(self, letter: DeadLetter) -> None:
+        # Two producers for one sensor are fifty dead letters a second: one line tells of many.
+        reason = letter.topic, letter.partition, letter.exception
+        self._letters[reason] += 1
+        if monotonic() < self._letters_said_s.get(reason, 0.0) + LETTER_LINE_S:
+            return
+        self._letters_said_s[reason] = monotonic()
+        where, count = f"{letter.topic}[{letter.partition}]@{letter.offset}", self._letters.pop(reason)
+        logger.warning(
+            "%s: dead letter, %d since the last line like this: %s: %s",
+            where,
+            count,
+            letter.exception,
+            letter.message,
+        )

@@ -38,7 +38,7 @@ class Segment:
 
     def extend(self, window: Window, score: float | None) -> None:
         """Take the next active window and the label's score in it."""
-        self._missing_before_last += self.last.stride_missing
+        self._missing_before_last += self.last.hop_missing
         self.last = window
         if score is not None:
             self.peak = score if self.peak is None else max(self.peak, score)
@@ -51,7 +51,7 @@ class Segment:
     @property
     def missing(self) -> int:
         """Samples missing between the segment's start and its end."""
-        return self._missing_before_last + (self.last.stride_missing if self.cut_at else self.last.missing)
+        return self._missing_before_last + (self.last.hop_missing if self.cut_at else self.last.missing)
 
 
 Change = tuple[DetectionState, Segment]

@@ -30,7 +30,8 @@ from schemas.errors import SchemaUnresolvedError, ScorerError, UnknownSchemaErro
 
 logger = logging.getLogger(__name__)
 
-REGISTRY_WAIT_S = 10.0
+REGISTRY_WAIT_S, REGISTRY_NO_S = 10.0, 60.0
+MAX_UNRESOLVED = 1000
 _UNTIL_ANSWERED = AsyncRetrying(
     retry=retry_if_exception_type(SchemaUnresolvedError),
     wait=wait_random_exponential(multiplier=0.1, max=1.0),
@@ -58,6 +59,7 @@ class Engine:
         self._scoring: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._overfull = False
+        self._unresolved: dict[int, tuple[UnknownSchemaError, float]] = {}
 
     @property
     def overfull(self) -> bool:
@@ -76,7 +78,7 @@ class Engine:
                 self.pipeline.feed(key, records, monotonic())
                 break
             except SchemaUnresolvedError as exc:
-                failure = await self._resolve(exc.schema_id)
+                failure = await self._resolve_once(exc.schema_id)
                 if not is_current():
                     return
                 records = [record for record in records if record.offset >= partition.position]
@@ -110,6 +112,18 @@ class Engine:
         """Start nothing any more."""
         if self._timer is not None:
             self._timer.cancel()
+
+    async def _resolve_once(self, schema_id: int) -> UnknownSchemaError | None:
+        """Ask about a schema, unless the answer was no a moment ago: one sensor must not stop all others."""
+        failed = self._unresolved.get(schema_id)
+        if failed is not None and monotonic() < failed[1]:
+            return failed[0]
+        failure = await self._resolve(schema_id)
+        if failure is not None:
+            if len(self._unresolved) >= MAX_UNRESOLVED:
+                self._unresolved.clear()
+            self._unresolved[schema_id] = failure, monotonic() + REGISTRY_NO_S
+        return failure
 
     async def _resolve(self, schema_id: int) -> UnknownSchemaError | None:
         """Ask the registry for a schema, for a bounded time; return why it cannot be had, if so."""

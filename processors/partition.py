@@ -142,7 +142,8 @@ class Partition:
         """
         if record.offset != self.position:
             raise LogOrderError(
-                f"{self.topic}[{self.index}]@{record.offset} arrived where @{self.position} was expected"
+                f"{self.topic}[{self.index}]@{record.offset} arrived where @{self.position} was expected: "
+                "offsets without a record come from transactions or compaction, which frames must not have"
             )
         try:
             frame, pcm = self._read(record)

@@ -16,6 +16,7 @@ from schemas.frame import AudioFrame, Encoding
 Pcm = NDArray[np.int16]
 
 FULL_SCALE = 32768
+FLAC_MARK = b"fLaC"
 _LOWEST, _HIGHEST = -32768, 32767
 
 
@@ -59,6 +60,8 @@ def _round(values: NDArray[np.float32]) -> Pcm:
 
 
 def _from_flac(frame: AudioFrame) -> Pcm:
+    if not frame.data.startswith(FLAC_MARK):  # libsndfile would try all that it reads
+        raise MalformedRecordError("data are not a FLAC stream: it does not begin with fLaC")
     try:
         with soundfile.SoundFile(BytesIO(frame.data)) as stream:
             _check_flac(frame, stream)  # before reading: what a stream claims decides what is allocated

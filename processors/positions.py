@@ -68,6 +68,7 @@ class Positions:
             if exc.args[0].code() not in (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS):
                 raise
             logger.info("group %s has members already: they have decided where it starts", self._group)
+            return []
         return [(p.topic, p.partition) for p in unknown]
 
     def starts(self, keys: Iterable[PartitionKey], rules: DecisionSettings) -> dict[PartitionKey, Start]:

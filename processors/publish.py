@@ -7,11 +7,13 @@ partitions over says it again. A full queue does not block: outputs wait here, a
 """
 
 import asyncio
+import hashlib
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -91,10 +93,15 @@ class Publisher:
         while self._waiting and self._produce(self._waiting[0]):
             self._waiting.popleft()
 
+    def forget_waiting(self) -> None:
+        """Drop what has found no room yet: whoever takes over says it again."""
+        self._waiting.clear()
+
     def tick(self, topic: str, partition: int) -> None:
         """Append a record that brings the broker's clock into a quiet partition of the frames topic."""
+        headers: list[tuple[str, str | bytes | None]] = [(TICK_HEADER, b"1")]
         try:
-            self._producer.produce(topic, partition=partition, headers=[(TICK_HEADER, b"1")])
+            self._producer.produce(topic, partition=partition, headers=headers, on_delivery=self._report_tick)
         except BufferError:
             logger.debug("no room for a tick to %s[%d]: the next one will do", topic, partition)
 
@@ -131,6 +138,8 @@ class Publisher:
         except BufferError:
             return False
         except KafkaException as exc:
+            if _too_large(exc.args[0]) and _shorten(output):
+                return self._produce(output)
             self._on_failure(DeliveryError(f"cannot publish to {topic}[{output.partition}]: {exc}"))
             return False
         self._in_flight += 1
@@ -148,6 +157,12 @@ class Publisher:
             self._reason = error.str()
             logger.warning("publisher: %s", self._reason)
 
+    def _report_tick(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            place = f"{message.topic()}[{message.partition()}]"
+            failure = DeliveryError(f"cannot append a tick to {place}: {error.str()}")
+            self._loop.call_soon_threadsafe(self._on_failure, failure)
+
     def _report(self, output: Output, error: KafkaError | None, message: Message) -> None:
         self._reports.append((output, error, message.timestamp()[1] if error is None else 0))
         if not self._reports_due:
@@ -158,15 +173,41 @@ class Publisher:
 
     def _take_reports(self) -> None:
         self._reports_due = False  # before looking: a report that comes in between calls us again
-        while self._reports:
-            output, error, appended_ms = self._reports.popleft()
-            self._in_flight -= 1
-            if error is None:
-                output.acknowledged()
-                self._on_published(output, appended_ms)
-            else:
-                place = f"{topic_of(output)}[{output.partition}]"
-                reason = f" ({self._reason})" if self._reason else ""
-                self._on_failure(DeliveryError(f"cannot publish to {place}: {error.str()}{reason}"))
-        self._moved.set()
-        self.send([])
+        try:
+            while self._reports:
+                self._take_report(*self._reports.popleft())
+            self._moved.set()
+            self.send([])
+        except Exception as exc:  # noqa: BLE001 - the event loop would log it and go on
+            self._on_failure(exc)
+
+    def _take_report(self, output: Output, error: KafkaError | None, appended_ms: int) -> None:
+        self._in_flight -= 1
+        if error is None:
+            output.acknowledged()
+            self._on_published(output, appended_ms)
+        elif _too_large(error) and _shorten(output):
+            self.send([output])
+        else:
+            place = f"{topic_of(output)}[{output.partition}]"
+            reason = f" ({self._reason})" if self._reason else ""
+            self._on_failure(DeliveryError(f"cannot publish to {place}: {error.str()}{reason}"))
+
+
+def _too_large(error: KafkaError) -> bool:
+    return error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+
+
+def _shorten(output: Output) -> bool:
+    """Leave the value out of a dead letter that no topic takes: it stays where the headers say.
+
+    A record that came compressed may be larger than anything that may be written again. Returns whether there
+    was something to leave out.
+    """
+    letter = output.record
+    if not isinstance(letter, DeadLetter) or letter.value is None:
+        return False
+    size, digest = str(len(letter.value)).encode(), hashlib.sha256(letter.value).hexdigest().encode()
+    headers = (("earwitness-value-bytes", size), ("earwitness-value-sha256", digest))
+    output.record = replace(letter, value=None, headers=headers)
+    return True

@@ -40,6 +40,8 @@ class Security:
         if not self.sasl and (self.mechanism or self.username or self.password):
             needs = "SASL_PLAINTEXT or SASL_SSL where there is a mechanism, a name or a password"
             raise ConfigurationError("kafka.security_protocol", self.protocol, needs)
+        if self.key_file and not self.certificate_file:
+            raise ConfigurationError("kafka.ssl_certificate_file", None, "the certificate of the key")
         if not self.tls and (self.ca_file or self.certificate_file or self.key_file):
             needs = "SSL or SASL_SSL where there is a certificate or a key"
             raise ConfigurationError("kafka.security_protocol", self.protocol, needs)

@@ -10,6 +10,7 @@ what is read first after a rebalance is what the owner says (`BatchOwner`), not 
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 import faust
@@ -18,11 +19,13 @@ from aiokafka import TopicPartition as AiokafkaTopicPartition
 from faust.events import Event
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+from mode.threads import WorkerThread
 
 ALL_HELD_WAIT_S, UNASSIGNED_WAIT_S = 0.005, 0.1
 MAX_EVENT_RECORDS = 500
 """Bounds how long one event can occupy the event loop: 5 ms at 10 µs a record."""
 MAX_POLL_RECORDS = 2000
+COMMIT_LIMIT_S = 3.0
 
 
 class BatchOwner(Protocol):
@@ -67,8 +70,18 @@ class BatchSchema(faust.Schema[Any, Any]):
         return decode
 
 
+class _Thread(WorkerThread):
+    """A thread that does not keep a process alive that has given up waiting for it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.daemon = True
+
+
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that owns the aiokafka consumer."""
+
+    Worker = _Thread
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         assert isinstance(transport, BatchTransport)  # noqa: S101 - it made this thread's consumer
@@ -186,7 +199,8 @@ class BatchConsumer(driver.Consumer):
     async def wait_empty(self) -> None:
         """Drain for a bounded time, then commit the marks. Replaces waiting for acknowledgements."""
         await self._owner.drain()
-        await self.commit(start_new_transaction=False)
+        with suppress(TimeoutError):  # aiokafka would try for as long as the broker is away
+            await asyncio.wait_for(self.commit(start_new_transaction=False), COMMIT_LIMIT_S)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Do nothing: it looks for acknowledgements that we do not use, and would cry wolf."""
@@ -220,6 +234,9 @@ class BatchApp(faust.App):
         transport.owner = self._owner
         transport.fetch_min_bytes, transport.fetch_max_wait_ms = self._fetch
         return transport
+
+    def _create_directories(self) -> None:
+        """Make none: there are no tables, and a worker may live on a read-only disk."""
 
     def batch_topic(self, names: Iterable[str]) -> Any:
         """Return the topics as one stream of record batches, without acknowledgements."""

@@ -60,7 +60,7 @@ class Stretch:
 class Window:
     """A window of a run: where it is, and what of it is missing; its samples travel beside it.
 
-    `head` is what lies before a run's first window. `stride_missing` counts what is missing before the next
+    `head` is what lies before a run's first window. `hop_missing` counts what is missing before the next
     window starts; `before_offset` is the frame that holds the sample before the window's first.
     `appended_ms` and `captured_us` are those of the frame that completed it.
     """
@@ -74,7 +74,7 @@ class Window:
     before_offset: int
     last_offset: int
     missing: int
-    stride_missing: int
+    hop_missing: int
     appended_ms: int
     captured_us: int
     head: Stretch | None
@@ -211,7 +211,7 @@ class Windower:
             before_offset=anchor.before_offset,
             last_offset=self.last_offset,
             missing=missing,
-            stride_missing=self._missing(start, self.grid.start(index + 1)) if missing else 0,
+            hop_missing=self._missing(start, self.grid.start(index + 1)) if missing else 0,
             appended_ms=self.appended_ms,
             captured_us=self.captured_us,
             head=head,

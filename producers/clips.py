@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from producers.source import FULL_SCALE, Source, to_int16
 from producers.sources.files import FileSource
 from schemas.errors import CaptureError, ConfigurationError
+from schemas.frame import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,9 @@ class ClipPool:
     """
 
     def __init__(self, clips: Sequence[Clip], sample_rate_hz: int) -> None:
+        if not MIN_SAMPLE_RATE_HZ <= sample_rate_hz <= MAX_SAMPLE_RATE_HZ:
+            accepted = f"{MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ}"
+            raise ConfigurationError("sample_rate_hz", sample_rate_hz, accepted)
         playable = [clip for clip in clips if len(clip.samples)]
         if not playable:
             raise ConfigurationError("clips", [clip.name for clip in clips], "at least one clip with sound")

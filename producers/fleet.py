@@ -21,7 +21,7 @@ import numpy as np
 from producers.clips import ClipPool, Placement, Playlist, plan
 from producers.clock import Clock, SystemClock
 from producers.errors import BufferFullError
-from producers.framer import NewEpoch, duration_us, frame_end
+from producers.framer import MAX_FRAME_MS, MIN_FRAME_MS, NewEpoch, duration_us, frame_end
 from producers.lateness import Lateness
 from producers.publisher import FramePublisher
 from schemas.errors import ConfigurationError
@@ -69,6 +69,8 @@ class FleetSettings:
         if self.speed is None and self.seconds is None:
             accepted = "a number where speed is as fast as possible: endless sound cannot just have ended"
             raise ConfigurationError("seconds", None, accepted)
+        if not MIN_FRAME_MS <= self.frame_ms <= MAX_FRAME_MS:
+            raise ConfigurationError("frame_ms", self.frame_ms, f"{MIN_FRAME_MS} to {MAX_FRAME_MS}")
         if self.tick_ms < 0:
             raise ConfigurationError("tick_ms", self.tick_ms, "0 or more")
         if len(set(self.names())) != self.sensors:

@@ -131,12 +131,15 @@ class Codec:
             else:
                 fields = fastavro.schemaless_reader(body, writer, newest)
         except _UNREADABLE as exc:
-            raise MalformedRecordError(f"not Avro of a {kind.NAME}: {exc or type(exc).__name__}") from exc
+            raise MalformedRecordError(f"not the Avro of {kind.NAME}: {exc or type(exc).__name__}") from exc
         if body.tell() != len(value):
             raise MalformedRecordError(
                 f"{len(value) - body.tell()} bytes follow the {kind.NAME}; accepted: none"
             )
-        return kind.from_wire(cast(dict[str, Any], fields))
+        try:
+            return kind.from_wire(cast(dict[str, Any], fields))
+        except (TypeError, AttributeError) as exc:  # a foreign schema's type that resolves to another of ours
+            raise MalformedRecordError(f"not a {kind.NAME}: {exc}") from exc
 
     def _writer(self, kind: str, value: bytes) -> tuple[int, Any]:
         size = _SINGLE_OBJECT_HEADER_BYTES if value[0] == 0xC3 else _CONFLUENT_HEADER_BYTES
@@ -145,7 +148,7 @@ class Codec:
             raise self._unknown(value)
         name, schema = known
         if name is not None and name != kind:
-            raise MalformedRecordError(f"this is a {name}; accepted: a {kind}")
+            raise MalformedRecordError(f"this is {name}; accepted: {kind}")
         return size, schema
 
     def _unknown(self, value: bytes) -> Exception:
@@ -173,10 +176,26 @@ class Codec:
         if self._registry is None or len(self._writers) >= _MAX_REGISTRY_SCHEMAS:
             raise UnknownSchemaError(f"id {schema_id}", "no room to remember another schema")
         try:
-            parsed = fastavro.parse_schema(json.loads(self._registry.schema(schema_id)))
+            parsed = fastavro.parse_schema(_plain(json.loads(self._registry.schema(schema_id))))
         except (ValueError, SchemaParseException) as exc:
             raise UnknownSchemaError(f"id {schema_id}", f"not an Avro schema: {exc}") from exc
         self._writers[CONFLUENT + schema_id.to_bytes(4)] = None, parsed
+
+
+def _plain(schema: Any) -> Any:
+    """Return a foreign schema without logical types, which are not part of what is compared or stored.
+
+    Raises:
+        UnknownSchemaError: it has items of no size, of which a few bytes may claim any number.
+
+    """
+    if isinstance(schema, list):
+        return [_plain(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "null" in (schema.get("items"), schema.get("values")):
+        raise UnknownSchemaError(str(schema.get("name", "array")), "items of no size are not accepted")
+    return {key: _plain(part) for key, part in schema.items() if key != "logicalType"}
 
 
 def _to_wire(value: object) -> object:

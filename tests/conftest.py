@@ -44,13 +44,11 @@ def shared_data() -> Path:
 
 
 def _kafka_of_this_machine() -> AbstractContextManager[KafkaServer]:
-    if os.environ.get("EARWITNESS_TEST_KAFKA") == "docker":
+    if docker_answers():
         return start_kafka_container()
     try:
         find_java()
     except MissingToolError as missing:
-        if docker_answers():
-            return start_kafka_container()
         _give_up(f"no Kafka on this machine: {missing}; and no Docker engine answers")
     return start_kafka()
 

@@ -1,7 +1,7 @@
 """Settings and a seed -> a synthetic scene and its ground truth: sirens and a smoke alarm over background.
 
-s   0       4           12      16          24     28        34  36
-    ├ quiet ┤ siren wail ┤ quiet ┤ smoke alarm ┤ quiet ┤ siren yelp ┤ ┤
+s   0       3            9       12            19      22           27     30
+    ├ quiet ┤ siren wail ┤ quiet ┤ smoke alarm ┤ quiet ┤ siren yelp ┤ quiet ┤
 """
 
 from collections.abc import Callable, Iterator

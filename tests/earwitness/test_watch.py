@@ -11,7 +11,6 @@ from earwitness.watch import Published, detections
 from processors.ledger import LATENCY_HEADER, SCORER_HEADER
 from schemas.codec import Codec
 from schemas.detection import Detection, DetectionState
-from schemas.errors import MalformedRecordError
 from tests.processors.shell import DEADLINE_S, TOPICS, broker_with_topics
 from tests.processors.test_publish import ACTIVE
 
@@ -142,8 +141,9 @@ def test_a_topic_that_does_not_exist_is_said_not_to() -> None:
         next(detections({"bootstrap.servers": broker}, "no/such/topic", Codec(), stop))
 
 
-def test_what_is_no_detection_is_not_taken_for_one() -> None:
+def test_what_is_no_detection_is_named_and_does_not_end_the_watch(caplog: pytest.LogCaptureFixture) -> None:
     with broker_with_topics() as broker:
-        append(broker, b"hello")
-        with pytest.raises(MalformedRecordError):
-            first(broker, 1)
+        append(broker, b"hello", Codec().encode(ACTIVE))
+        (seen,) = first(broker, 1)
+    assert seen.detection == ACTIVE
+    assert f"{TOPICS.detections}[2]@0: not a detection" in caplog.text

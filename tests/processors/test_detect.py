@@ -14,13 +14,11 @@ ACTIVE, ENDED = DetectionState.ACTIVE, DetectionState.ENDED
 _SCORES = {"x": 0.9, ".": 0.1}
 
 
-def window(k: int, missing: int = 0, stride_missing: int = 0) -> Window:
+def window(k: int, missing: int = 0, hop_missing: int = 0) -> Window:
     """Return window k of 8 samples every 4."""
     start = 4 * k
     fresh = Stretch(start, start + 8, 0, 0, 0, 0, 0, Tally(0, 0, 0, 0, 0, 0))
-    return Window(
-        k, start, start + 8, 0, 0, k, max(0, k - 1), k + 1, missing, stride_missing, 0, 0, None, fresh
-    )
+    return Window(k, start, start + 8, 0, 0, k, max(0, k - 1), k + 1, missing, hop_missing, 0, 0, None, fresh)
 
 
 Told = tuple[str, int, int | None]

@@ -82,9 +82,8 @@ SILENCE = np.zeros(1000, np.int16)
         (flac(SILENCE[:999]), "FLAC, 999 samples of 1 channels at 16000 Hz"),
         (flac(SILENCE, rate_hz=8_000), "FLAC, 1000 samples of 1 channels at 8000 Hz"),
         (flac(SILENCE.reshape(-1, 2)), "FLAC, 500 samples of 2 channels at 16000 Hz"),
-        (flac(SILENCE, container="WAV"), "WAV, 1000 samples of 1 channels at 16000 Hz"),
     ],
-    ids=["samples", "rate", "channels", "container"],
+    ids=["samples", "rate", "channels"],
 )
 def test_a_stream_that_is_not_what_the_frame_claims_is_refused(data: bytes, found: str) -> None:
     with pytest.raises(InvalidFrameError) as refused:
@@ -94,7 +93,9 @@ def test_a_stream_that_is_not_what_the_frame_claims_is_refused(data: bytes, foun
     )
 
 
-@pytest.mark.parametrize("data", [b"x", b"fLaC", bytes(1000), flac(SILENCE)[:20]])
+@pytest.mark.parametrize(
+    "data", [b"x", b"fLaC", bytes(1000), flac(SILENCE)[:20], flac(SILENCE, container="WAV")]
+)
 def test_data_that_are_no_flac_stream_are_malformed(data: bytes) -> None:
     with pytest.raises(MalformedRecordError, match="data are not a FLAC stream"):
         mono(frame(Encoding.FLAC, data, 1000))

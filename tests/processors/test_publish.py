@@ -1,6 +1,7 @@
 """What is in the log is acknowledged, what is not is not, and everything is where its frame was, in order."""
 
 import asyncio
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -249,3 +250,29 @@ async def test_a_tick_waits_for_nobody() -> None:
         publisher.tick(TOPICS.frames, 3)
     assert publisher.unacknowledged == 0
     await publisher.close(0)
+
+
+@pytest.mark.parametrize(
+    "size", [3 << 20, 9 << 20], ids=["more than a topic takes", "more than a client sends"]
+)
+async def test_a_dead_letter_that_no_topic_takes_says_what_it_leaves_out(
+    kafka: KafkaServer, topic_prefix: str, size: int
+) -> None:
+    topics, servers = Topics(topic_prefix), kafka.bootstrap_servers
+    admin = TopicAdmin({"bootstrap.servers": servers})
+    until_listed(admin, admin.create(topics, partitions=3, replicas=1, retention_days=1))
+    fates, held = Fates(), dict[object, int]()
+    publisher = fates.publisher(servers)
+    publisher.send([output_of(replace(LETTER, value=bytes(size)), held, topic=topics.frames)])
+    assert await publisher.drain(DEADLINE_S)
+    await publisher.close(0)
+    assert (held, fates.failures) == ({}, [])
+
+    (found,) = read(servers, topics.dead_letters, 1)
+    assert found.value is None
+    letter = DeadLetter.from_wire(found.key, found.value, found.headers)
+    assert (letter.key, letter.offset, letter.message) == (LETTER.key, LETTER.offset, LETTER.message)
+    assert dict(letter.headers) == {
+        "earwitness-value-bytes": str(size).encode(),
+        "earwitness-value-sha256": hashlib.sha256(bytes(size)).hexdigest().encode(),
+    }

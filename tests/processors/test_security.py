@@ -112,7 +112,11 @@ def test_a_password_over_tls_is_sent_encrypted_by_both_clients(pem: dict[str, st
         (SASL, r"kafka\.security_protocol is 'PLAINTEXT'; accepted: SASL_PLAINTEXT or SASL_SSL"),
         ({**SASL, "protocol": "SSL"}, r"kafka\.security_protocol is 'SSL'; accepted: SASL_PLAINTEXT or"),
         ({"ca_file": "ca.pem"}, r"kafka\.security_protocol is 'PLAINTEXT'; accepted: SSL or SASL_SSL"),
-        ({**SASL, "protocol": "SASL_PLAINTEXT", "key_file": "k.pem"}, r"accepted: SSL or SASL_SSL"),
+        ({**SASL, "protocol": "SASL_PLAINTEXT", "ca_file": "k.pem"}, r"accepted: SSL or SASL_SSL"),
+        (
+            {"protocol": "SSL", "key_file": "k.pem"},
+            r"ssl_certificate_file is None; accepted: the certificate",
+        ),
     ],
 )
 def test_settings_that_contradict_are_refused_without_the_password(

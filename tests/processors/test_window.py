@@ -144,7 +144,7 @@ def test_as_much_missing_as_may_be_is_filled_with_zeros() -> None:
         [9, 10, 11, 12, 13, 14, 15, 16],
     ]
     assert [w.missing for w, _ in windows] == [2, 2, 0]
-    assert [w.stride_missing for w, _ in windows] == [0, 2, 0]
+    assert [w.hop_missing for w, _ in windows] == [0, 2, 0]
 
 
 def test_one_sample_more_makes_a_gap() -> None:
@@ -244,7 +244,7 @@ def _heard(windows: list[Cut], rest: Stretch | None) -> tuple[list[Heard], list[
             w.start_sample,
             w.end_sample,
             w.missing,
-            w.stride_missing,
+            w.hop_missing,
             x.tobytes() if x is not None else None,
         )
         for w, x in windows

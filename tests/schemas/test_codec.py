@@ -132,7 +132,7 @@ def test_a_schema_that_cannot_be_resolved_to_ours_is_a_dead_letter() -> None:
     schema_id = shared.register("other", json.dumps({**later(_other()), "name": "Other"}))
     codec = Codec(shared)
     codec.resolve(schema_id)
-    with pytest.raises(MalformedRecordError, match="not Avro of a audio_frame"):
+    with pytest.raises(MalformedRecordError, match="not the Avro of audio_frame"):
         codec.decode(AudioFrame, b"\0" + schema_id.to_bytes(4) + b"\2\2\2\2\2\2")
 
 
@@ -158,6 +158,29 @@ def test_a_registry_that_answers_nonsense_makes_a_schema_unknown(text: str, kind
     schema_id = client.register_schema("nonsense", Schema(text, kind))
     with pytest.raises(UnknownSchemaError, match=reason):
         Codec(ConfluentRegistry(client)).resolve(schema_id)
+
+
+def foreign(changes: dict[str, object]) -> tuple[Codec, bytes, dict[str, Any]]:
+    """Return a codec that knows a schema with other types for some of our fields, and its header."""
+    client = SchemaRegistryClient.new_client({"url": f"mock://codec-{next(_registries)}"})
+    schema = released_schemas()["audio_frame"][-1]
+    fields = [{**field, "type": changes.get(field["name"], field["type"])} for field in schema["fields"]]
+    theirs = {**schema, "fields": fields}
+    schema_id = client.register_schema("theirs", Schema(json.dumps(theirs), "AVRO"))
+    codec = Codec(ConfluentRegistry(client))
+    codec.resolve(schema_id)
+    return codec, b"\x00" + schema_id.to_bytes(4), theirs
+
+
+def test_a_logical_type_in_somebody_elses_schema_changes_nothing() -> None:
+    micros = {"type": "long", "logicalType": "timestamp-micros"}
+    codec, header, _ = foreign({"captured_at_us": micros})
+    assert codec.decode(AudioFrame, header + Codec().encode(FRAME)[10:]) == FRAME
+
+
+def test_items_of_no_size_are_not_accepted_in_a_schema() -> None:
+    with pytest.raises(UnknownSchemaError, match="items of no size"):
+        foreign({"data": {"type": "array", "items": "null"}})
 
 
 @pytest.fixture
@@ -198,7 +221,7 @@ def test_more_schemas_than_anybody_has_are_not_remembered() -> None:
 
 
 def test_one_kind_of_record_is_not_taken_for_another() -> None:
-    with pytest.raises(MalformedRecordError, match="this is a coverage; accepted: a audio_frame"):
+    with pytest.raises(MalformedRecordError, match="this is coverage; accepted: audio_frame"):
         Codec().decode(AudioFrame, Codec().encode(COVERAGE))
-    with pytest.raises(MalformedRecordError, match="this is a audio_frame; accepted: a coverage"):
+    with pytest.raises(MalformedRecordError, match="this is audio_frame; accepted: coverage"):
         Codec().decode(Coverage, Codec().encode(FRAME))
