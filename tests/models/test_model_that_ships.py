@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models import catalogue
+from models.card import LIMITS
 from models.evaluate import active, windows_of
 from models.export import open_session, score
 from models.recordings import ALERTS, PCM, to_pcm
@@ -92,3 +93,7 @@ def test_an_alert_is_found_over_a_background_and_not_taken_for_the_other(
 
 def test_the_model_is_small_enough_to_keep_in_a_repository() -> None:
     assert (DIRECTORY / MODEL_FILE).stat().st_size < 1_000_000
+
+
+def test_the_card_says_the_limits_that_training_writes() -> None:
+    assert LIMITS in (DIRECTORY / "CARD.md").read_text("utf-8")
