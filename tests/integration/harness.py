@@ -404,14 +404,7 @@ class Playing:
         self.report = self.fleet.run(self._stop)
 
 
-def open_publisher(tenant: Tenant) -> FramePublisher:
-    """Open a publisher, which several fleets may share."""
-    return FramePublisher(dict(tenant.client), tenant.topics.frames, CODEC)
-
-
-def play(
-    tenant: Tenant, settings: FleetSettings, pool: ClipPool, publisher: FramePublisher | None = None
-) -> Playing:
+def play(tenant: Tenant, settings: FleetSettings, pool: ClipPool) -> Playing:
     """Start a fleet."""
-    publisher = publisher or open_publisher(tenant)
+    publisher = FramePublisher(dict(tenant.client), tenant.topics.frames, CODEC)
     return Playing(Fleet(settings, pool, publisher), publisher).start()

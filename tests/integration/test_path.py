@@ -1,9 +1,7 @@
 """The whole path with recorded sound on a real broker: nothing that was acknowledged goes unaccounted for.
 
 `EARWITNESS_PATH_SENSORS=100 EARWITNESS_PATH_SECONDS=120 pytest tests/integration/test_path.py -s` prints the
-figures at full size. Sensors, broker and worker share the machine's cores. Sensors are switched on in five
-groups, one after another, as sensors are in the world; with `EARWITNESS_PATH_FLEETS=1` all start at once, and
-the windows of all of them end within the same 20 ms.
+figures at full size. Sensors, broker and worker share the machine's cores.
 """
 
 import json
@@ -24,7 +22,7 @@ from models.catalogue import find, names
 from processors.ledger import LATENCY_HEADER
 from producers.clips import ClipPool
 from producers.fleet import FleetReport, FleetSettings
-from producers.publisher import Counts, FramePublisher
+from producers.publisher import Counts
 from schemas.coverage import Coverage
 from schemas.detection import Detection, DetectionState
 from schemas.sensor import SensorState
@@ -37,7 +35,6 @@ from tests.integration.harness import (
     Programs,
     Tenant,
     covered,
-    open_publisher,
     play,
     timelines,
     unended,
@@ -46,8 +43,7 @@ from tests.integration.harness import (
 
 SENSORS = int(os.environ.get("EARWITNESS_PATH_SENSORS", "20"))
 SECONDS = float(os.environ.get("EARWITNESS_PATH_SECONDS", "20"))
-FLEETS = int(os.environ.get("EARWITNESS_PATH_FLEETS", "5"))
-FRAME_MS, FRAMES_BETWEEN_FLEETS = 20, 5
+FRAME_MS = 20
 SHIPPED = "earwitness-small/1"
 STAGES = ("captured", "appended", "fed", "batched", "scored", "sent", "published")
 PERCENTS = (50, 90, 99)
@@ -58,7 +54,7 @@ CLOCK_TOLERANCE_US = 2000
 class Walk:
     """What came of one walk along the path."""
 
-    reports: list[FleetReport]
+    report: FleetReport
     frames: Counts
     heard: list[Appended]
     detections: list[Detection]
@@ -69,7 +65,7 @@ class Walk:
 
     @property
     def samples_acknowledged(self) -> dict[str, int]:
-        return {name: n for report in self.reports for name, n in report.samples_acknowledged.items()}
+        return dict(self.report.samples_acknowledged)
 
 
 @pytest.fixture(scope="module")
@@ -90,44 +86,24 @@ def _walk(tenant: Tenant, programs: Programs, model: Path, recordings: ClipPool)
     worker = programs.work(tenant, model)
     worker.ready()
     before = sum(worker.usage.cpu_times()[:2])
-    fleets = _switch_on(tenant, recordings)
-    reports = [fleet.finish() for fleet in fleets]
+    fleet = play(tenant, FleetSettings(sensors=SENSORS, seconds=SECONDS, frame_ms=FRAME_MS), recordings)
+    report = fleet.finish()
     cpu = sum(worker.usage.cpu_times()[:2]) - before
     within_s = IDLE_AND_MARGIN_S + DEADLINE_S
     wait_until(lambda: len(tenant.silent()) == SENSORS, "all sensors are SILENT", within_s)
     metrics = worker.metrics()
     assert worker.terminate() < DEADLINE_S
     assert worker.process.exit_status == 0
-    walk = _gathered(tenant, fleets, metrics)
-    _show(walk, fleets, worker_cpu=cpu / reports[0].elapsed_s, model=model)
+    walk = _gathered(tenant, fleet, metrics)
+    _show(walk, fleet, worker_cpu=cpu / report.elapsed_s, model=model)
     return walk
 
 
-def _switch_on(tenant: Tenant, recordings: ClipPool) -> list[Playing]:
-    """Start the sensors in groups, each when those before it have sent a few frames."""
-    fleets: list[Playing] = []
-    publisher = open_publisher(tenant)
-    for number in range(FLEETS):
-        sensors = SENSORS // FLEETS + (number < SENSORS % FLEETS)
-        pattern = f"sensor-{number}-{{:04d}}"
-        settings = FleetSettings(
-            sensors=sensors, seconds=SECONDS, seed=number, pattern=pattern, frame_ms=FRAME_MS
-        )
-        fleets.append(play(tenant, settings, recordings, publisher))
-        _let_pass(publisher, FRAMES_BETWEEN_FLEETS * (number + 1) * sensors)
-    return fleets
-
-
-def _let_pass(publisher: FramePublisher, frames: int) -> None:
-    frames += publisher.counts.acknowledged
-    wait_until(lambda: publisher.counts.acknowledged >= frames, "frames")
-
-
-def _gathered(tenant: Tenant, fleets: list[Playing], metrics: dict[str, float]) -> Walk:
+def _gathered(tenant: Tenant, fleet: Playing, metrics: dict[str, float]) -> Walk:
     heard = tenant.read(tenant.topics.detections)
     return Walk(
-        reports=[fleet.finish() for fleet in fleets],
-        frames=fleets[0].publisher.counts,
+        report=fleet.finish(),
+        frames=fleet.publisher.counts,
         heard=heard,
         detections=[CODEC.decode(Detection, record.value) for record in heard],
         coverage=tenant.coverage(),
@@ -186,14 +162,14 @@ def _ledgers(heard: Iterable[Appended]) -> list[list[int]]:
 # -- the table ----------------------------------------------------------------------------------------------
 
 
-def _show(walk: Walk, fleets: list[Playing], worker_cpu: float, model: Path) -> None:
+def _show(walk: Walk, fleet: Playing, worker_cpu: float, model: Path) -> None:
     table = Table("", *(f"p{percent}" for percent in PERCENTS), box=None)
     ledgers = np.array(_ledgers(walk.heard), float) / 1000
     if len(ledgers):
         _add(table, "captured -> in the log, ms", ledgers[:, -1] - ledgers[:, 0])
         for at, (earlier, later) in enumerate(pairwise(STAGES)):
             _add(table, f"  {earlier} -> {later}", ledgers[:, at + 1] - ledgers[:, at])
-    late = [max(fleet.late_ms(percent / 100) for fleet in fleets) for percent in PERCENTS]
+    late = [fleet.late_ms(percent / 100) for percent in PERCENTS]
     table.add_row("sensors: frames late, ms", *(f"{late_ms:.1f}" for late_ms in late))
     for name, value in _counts(walk, worker_cpu):
         table.add_row(name, value)
@@ -202,8 +178,9 @@ def _show(walk: Walk, fleets: list[Playing], worker_cpu: float, model: Path) -> 
 
 
 def _title(model: Path) -> str:
-    groups = f"{SENSORS} sensors in {FLEETS} groups"
-    return f"{groups}, {SECONDS:g} s, frames of {FRAME_MS} ms, model {model.parent.name}/{model.name}"
+    return (
+        f"{SENSORS} sensors, {SECONDS:g} s, frames of {FRAME_MS} ms, model {model.parent.name}/{model.name}"
+    )
 
 
 def _add(table: Table, name: str, values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> None:
@@ -219,7 +196,7 @@ def _counts(walk: Walk, worker_cpu: float) -> Sequence[tuple[str, str]]:
         ("windows SCORED", f"{metrics.get('windows_total{SCORED}', 0):.0f}"),
         ("detections that began", str(sum(begun.values()))),
         *((f"  {label}", str(count)) for label, count in begun.most_common()),
-        ("sensors: latest frame, ms", f"{max(report.max_late_ms for report in walk.reports):.1f}"),
+        ("sensors: latest frame, ms", f"{walk.report.max_late_ms:.1f}"),
         ("worker: memory, MB", f"{metrics['process_resident_memory_bytes'] / 1e6:.0f}"),
         ("worker: CPU while they played, cores", f"{worker_cpu:.2f}"),
     )
