@@ -86,7 +86,7 @@ clean: ## Remove what tools leave behind; environments and fetched servers stay.
 
 # Whatever else is in the environment stays, so that a demo does not undo a developer's set-up.
 $(VENV)/.base: pyproject.toml uv.lock | $(filter .bootstrap%,$(UV))
-	@$(SYNC) --inexact
+	@$(SYNC) --inexact --extra analyst --extra capture
 	@touch $@
 
 $(VENV)/.all: pyproject.toml uv.lock | $(filter .bootstrap%,$(UV))

@@ -15,15 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from time import monotonic
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
 from rich.console import Console
 from rich.table import Table
 
 from earwitness.embedded import embedded_broker
 from earwitness.settings import ENV_DELIMITER, ENV_PREFIX
 from earwitness.watch import Published, detections
+from processors.log import LogReader
 from producers.capture import Capture
 from producers.publisher import FramePublisher
 from producers.source import Source
@@ -129,26 +130,21 @@ def _listen(
 def _watch(
     client: Mapping[str, Any], topics: Topics, heard: Heard, console: Console, over: threading.Event
 ) -> None:
-    for published in detections(client, topics.detections, Codec(), over, earliest=True):
-        heard.add(published)
-        console.print(published.as_line(), highlight=False, markup=False, soft_wrap=True)
+    with LogReader(client) as reader:
+        for published in detections(reader, topics.detections, Codec(), over, earliest=True):
+            heard.add(published)
+            console.print(published.as_line(), highlight=False, markup=False, soft_wrap=True)
 
 
 def _until_silent(client: Mapping[str, Any], topics: Topics, codec: Codec) -> bool:
     """Wait until the worker says that the sensor has gone quiet: by then it has said everything else."""
-    consumer = Consumer({**client, "group.id": "earwitness-demo", "enable.auto.commit": False})
-    partitions = consumer.list_topics(topics.sensors, END_S).topics[topics.sensors].partitions
-    consumer.assign([TopicPartition(topics.sensors, number, 0) for number in partitions])
-    try:
-        return any(state.state is Presence.SILENT for state in _states(consumer, codec))
-    finally:
-        consumer.close()
-
-
-def _states(consumer: Consumer, codec: Codec) -> Iterator[SensorState]:
-    while (message := consumer.poll(END_S)) is not None:
-        if message.error() is None:
-            yield codec.decode(SensorState, message.value())
+    deadline_s = monotonic() + END_S
+    with LogReader(client) as reader:
+        begin = dict.fromkeys(reader.partitions(topics.sensors), 0)
+        for record in reader.follow(topics.sensors, begin, lambda: monotonic() > deadline_s):
+            if record and codec.decode(SensorState, record.value).state is Presence.SILENT:
+                return True
+    return False
 
 
 @contextmanager

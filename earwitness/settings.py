@@ -20,12 +20,11 @@ from pydantic_settings import (
 )
 
 from models.catalogue import find
-from processors.app import Connections, WorkerSettings
 from processors.batch import BatchSettings
 from processors.decision import Decision, DecisionSettings
+from processors.membership import Connections, StatusSettings, WorkerSettings
 from processors.score import ScorerSettings
 from processors.security import Security
-from processors.status import StatusSettings
 from producers.client import PublisherSettings
 from schemas.codec import Codec
 from schemas.coverage import Coverage

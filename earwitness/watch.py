@@ -1,22 +1,15 @@
 """Detections as they come: a table for people, JSON lines for programs."""
 
 import json
-import logging
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-
+from processors.ledger import LATENCY_HEADER, SCORER_HEADER
+from processors.log import LogReader, Record, read_as
 from schemas.codec import Codec
 from schemas.detection import Detection, DetectionState
-from schemas.errors import DeadLetterError, SchemaUnresolvedError
-
-logger = logging.getLogger("librdkafka")
-
-POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,67 +48,28 @@ class Published:
 
 
 def detections(
-    client: Mapping[str, Any], topic: str, codec: Codec, stop: threading.Event, *, earliest: bool = False
+    reader: LogReader, topic: str, codec: Codec, stop: threading.Event, *, earliest: bool = False
 ) -> Iterator[Published]:
     """Yield the detections of a topic, from now on or from its start, until `stop` is set.
 
     Raises:
-        KafkaException: the topic cannot be read.
+        ConfigurationError: the topic does not exist, or no broker answers.
 
     """
-    quiet = {
-        "group.id": "earwitness-watch",
-        "enable.auto.commit": False,
-        "topic.metadata.refresh.interval.ms": 10_000,
-    }
-    consumer = Consumer({**client, **quiet}, logger=logger)
-    try:
-        consumer.assign(_everything(consumer, topic, earliest=earliest))
-        while not stop.is_set():
-            message = consumer.poll(POLL_S)
-            if message is not None:
-                yield from _read(message, codec)
-    finally:
-        consumer.close()
+    begin = {number: low if earliest else high for number, (low, high) in reader.limits(topic).items()}
+    for record in reader.follow(topic, begin, stop.is_set):
+        detection = None if record is None else read_as(codec, Detection, record)
+        if record is not None and detection is not None:
+            yield _published(detection, record)
 
 
-def _everything(consumer: Consumer, topic: str, *, earliest: bool) -> list[TopicPartition]:
-    found = consumer.list_topics(topic, 10).topics[topic]
-    if found.error is not None:
-        raise KafkaException(found.error)
-    partitions = [TopicPartition(topic, number) for number in found.partitions]
-    for partition in partitions:
-        low, high = consumer.get_watermark_offsets(partition, 10)
-        partition.offset = low if earliest else high
-    return partitions
-
-
-def _read(message: Message, codec: Codec) -> Iterator[Published]:
-    error = message.error()
-    if error is not None:
-        if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-            raise KafkaException(error)
-        return
-    headers = dict(message.headers() or [])
-    latency, scorer = headers.get("earwitness-latency"), headers.get("earwitness-scorer")
-    try:
-        detection = _decode(codec, message.value())
-    except DeadLetterError as exc:  # somebody else's record must not blind whoever watches
-        place = f"{message.topic()}[{message.partition()}]@{message.offset()}"
-        logging.getLogger(__name__).warning("%s: not a detection: %s", place, exc)
-        return
-    yield Published(
+def _published(detection: Detection, record: Record) -> Published:
+    headers = dict(record.headers)
+    latency, scorer = headers.get(LATENCY_HEADER), headers.get(SCORER_HEADER)
+    return Published(
         detection=detection,
-        appended_ms=message.timestamp()[1],
-        offset=message.offset() or 0,
-        scorer=scorer.decode() if isinstance(scorer, bytes) else None,
+        appended_ms=record.timestamp,
+        offset=record.offset,
+        scorer=scorer.decode() if scorer else None,
         latency=json.loads(latency) if latency else None,
     )
-
-
-def _decode(codec: Codec, value: bytes | None) -> Detection:
-    try:
-        return codec.decode(Detection, value)
-    except SchemaUnresolvedError as exc:
-        codec.resolve(exc.schema_id)
-        return codec.decode(Detection, value)

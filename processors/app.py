@@ -9,8 +9,6 @@ import gc
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
 from time import monotonic, time
 from typing import Any, cast
 
@@ -21,6 +19,7 @@ from processors.batch import BatchSettings
 from processors.decision import Decision
 from processors.engine import Engine
 from processors.ledger import LATENCY_HEADER, SCORER_HEADER, latency_header
+from processors.membership import Connections, WorkerSettings
 from processors.metrics import Metrics
 from processors.partition import Output, Start
 from processors.pipeline import PartitionKey, Pipeline
@@ -48,61 +47,6 @@ REBALANCE_LIMIT_S = 60.0
 LETTER_LINE_S = 10.0
 EVENTS_BUFFERED = 8
 """Record batches that Faust buffers for a partition."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSettings:
-    """How a worker reads.
-
-    Raises:
-        ConfigurationError: a value that cannot work.
-
-    """
-
-    group: str = "earwitness"
-    begin_at: str = "latest"
-    """Where a new group begins: `latest`, `earliest`, or a time in ISO 8601."""
-    fetch_min_bytes: int = 16_384
-    fetch_max_wait_ms: int = 10
-    commit_interval_s: float = 1.0
-    session_timeout_s: float = 6.0
-
-    def __post_init__(self) -> None:
-        if not self.group:
-            raise ConfigurationError("worker.group", self.group, "a name")
-        if self.begin_at not in ("latest", "earliest"):
-            _check_time("worker.begin_at", self.begin_at)
-        _check("worker.fetch_min_bytes", self.fetch_min_bytes, 1, 64 << 20)
-        _check("worker.fetch_max_wait_ms", self.fetch_max_wait_ms, 0, 1000)
-        _check("worker.commit_interval_s", self.commit_interval_s, 0.1, 60)
-        _check("worker.session_timeout_s", self.session_timeout_s, 6, 300)
-
-
-def _check(key: str, value: float, lowest: float, highest: float) -> None:
-    if not lowest <= value <= highest:
-        raise ConfigurationError(key, value, f"{lowest:g} to {highest:g}")
-
-
-def _check_time(key: str, value: str) -> None:
-    accepted = "latest, earliest, or a time with its zone, such as 2026-01-31T03:12:00+00:00"
-    try:
-        zone = datetime.fromisoformat(value).tzinfo
-    except ValueError as exc:
-        raise ConfigurationError(key, value, accepted) from exc
-    if zone is None:
-        raise ConfigurationError(key, value, accepted)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connections:
-    """How to reach Kafka: options for librdkafka's clients, and the same for Faust's consumer."""
-
-    client: Mapping[str, Any] = field(repr=False)
-    broker_urls: tuple[str, ...]
-    faust_credentials: Any = field(default=None, repr=False)
-    frames_topics: tuple[str, ...]
-    log_append_time: bool = True
-    """Whether frames must carry the broker's clock; only the embedded broker cannot do that."""
 
 
 class Worker:

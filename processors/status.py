@@ -2,30 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from processors.membership import StatusSettings
 from schemas.errors import ConfigurationError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusSettings:
-    """Where status is served: on loopback unless told otherwise. Port 0 takes any free one.
-
-    Raises:
-        ConfigurationError: a value that cannot work.
-
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 9464
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ConfigurationError("status.port", self.port, "0 to 65535")
 
 
 @asynccontextmanager

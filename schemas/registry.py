@@ -3,12 +3,12 @@
 The client blocks: the shell calls it outside its event loop.
 """
 
-from typing import Protocol
-
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
-from confluent_kafka.schema_registry.error import SchemaRegistryError
+from typing import TYPE_CHECKING, Protocol
 
 from schemas.errors import ConfigurationError, SchemaUnresolvedError, UnknownSchemaError
+
+if TYPE_CHECKING:
+    from confluent_kafka.schema_registry import SchemaRegistryClient
 
 NOT_FOUND = 404
 
@@ -34,7 +34,7 @@ class SchemaRegistry(Protocol):
 class ConfluentRegistry:
     """A registry that speaks Confluent's protocol, such as Confluent's own, Karapace or Apicurio."""
 
-    def __init__(self, client: SchemaRegistryClient) -> None:
+    def __init__(self, client: "SchemaRegistryClient") -> None:
         self._client = client
 
     def register(self, subject: str, schema: str) -> int:
@@ -44,6 +44,8 @@ class ConfluentRegistry:
             ConfigurationError: the registry does not answer, or refuses the schema.
 
         """
+        from confluent_kafka.schema_registry import Schema  # slow to import, and most have no registry
+
         try:
             return int(self._client.register_schema(subject, Schema(schema, "AVRO")))
         except Exception as exc:
@@ -52,6 +54,8 @@ class ConfluentRegistry:
 
     def schema(self, schema_id: int) -> str:
         """Return the Avro schema (JSON text) with this id."""
+        from confluent_kafka.schema_registry.error import SchemaRegistryError
+
         try:
             found = self._client.get_schema(schema_id)
         except SchemaRegistryError as exc:

@@ -4,8 +4,9 @@ import pytest
 from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
+from processors.membership import StatusSettings
 from processors.metrics import Metrics
-from processors.status import StatusSettings, serve_status
+from processors.status import serve_status
 from schemas.errors import ConfigurationError
 
 ANY_PORT = StatusSettings(port=0)

@@ -1,0 +1,1 @@
+"""Commands for analysts who listen again: replay, diff, explain."""

@@ -1,0 +1,1 @@
+"""Commands for analysts who take sound and labels elsewhere: export, timeline."""

@@ -1,0 +1,1 @@
+"""Commands for service authors: the schemas of what is published."""

@@ -1,0 +1,212 @@
+"""Topics -> records, read without joining a group: by offset or append time, to an end or for ever.
+
+Whatever reads a log again (replay, export, watch, doctor) reads it through here. Nothing is ever committed.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from schemas.codec import Codec, R
+from schemas.deadletter import Header
+from schemas.errors import ConfigurationError, DeadLetterError, SchemaUnresolvedError
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.1
+READ_RECORDS, READ_WAIT_S = 5000, 0.02
+"""A read waits for so many records, or for so long: librdkafka does not return earlier with fewer."""
+Stretches = Mapping[int, tuple[int, int]]
+"""By partition: the first offset, and the one after the last."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as it stands in the log; `timestamp` is its append time in milliseconds since 1970."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[Header, ...]
+
+    @property
+    def place(self) -> str:
+        """Where it stands: `topic[partition]@offset`."""
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
+class LogReader:
+    """Reads topics with a consumer of its own; one thread at a time.
+
+    Raises:
+        ConfigurationError: from its methods, where a topic does not exist or no broker answers.
+
+    """
+
+    def __init__(self, client: Mapping[str, Any], timeout_s: float = 10.0) -> None:
+        self._servers, self._timeout_s, self._reason = client["bootstrap.servers"], timeout_s, ""
+        self._consumer = Consumer(
+            {
+                "fetch.wait.max.ms": 20,
+                "topic.metadata.refresh.interval.ms": 10_000,
+                **client,
+                "group.id": "earwitness-reader",  # librdkafka wants a name; the group is never joined
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                "error_cb": self._note,
+            },
+            logger=logging.getLogger("librdkafka"),
+        )
+
+    def __enter__(self) -> "LogReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._consumer.close()
+
+    def topics(self) -> dict[str, int]:
+        """Return the partition counts of all topics that we may see."""
+        found = self._ask(lambda: self._consumer.list_topics(timeout=self._timeout_s)).topics
+        return {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}
+
+    def partitions(self, topic: str) -> list[int]:
+        """Return the numbers of a topic's partitions."""
+        found = self._ask(lambda: self._consumer.list_topics(topic, self._timeout_s)).topics[topic]
+        if found.error is not None:
+            raise ConfigurationError(
+                f"topic {topic}", found.error.str(), "a topic that exists and may be read"
+            )
+        return sorted(found.partitions)
+
+    def limits(self, topic: str) -> dict[int, tuple[int, int]]:
+        """Return, for each partition, its first offset that is still there and the one after its last."""
+        return {number: self._limits(topic, number) for number in self.partitions(topic)}
+
+    def offsets_at(self, topic: str, time_ms: int) -> dict[int, int]:
+        """Return, for each partition, the first offset appended at or after a time; its end if none was."""
+        wanted = [TopicPartition(topic, number, time_ms) for number in self.partitions(topic)]
+        found = self._ask(lambda: self._consumer.offsets_for_times(wanted, self._timeout_s))
+        return {
+            p.partition: p.offset if p.offset >= 0 else self._limits(topic, p.partition)[1] for p in found
+        }
+
+    def read(self, topic: str, stretches: Stretches | None = None) -> Iterator[Record]:
+        """Read stretches of partitions to their ends, or the whole topic as it is now.
+
+        Records come in order within each partition. Offsets that retention has removed are passed over.
+        """
+        wanted = dict(self.limits(topic) if stretches is None else stretches)
+        for number, (first, end) in list(wanted.items()):
+            low, high = self._limits(topic, number)
+            wanted[number] = max(first, low), min(end, high)
+        ends = {number: end for number, (first, end) in wanted.items() if first < end}
+        self._consumer.assign([TopicPartition(topic, number, wanted[number][0]) for number in ends])
+        try:
+            yield from self._read_to(topic, ends)
+        finally:
+            self._consumer.unassign()
+
+    def follow(
+        self, topic: str, begin: Mapping[int, int], stopped: Callable[[], bool]
+    ) -> Iterator[Record | None]:
+        """Read from some offsets on until `stopped` says so; None comes whenever there is nothing new."""
+        self._consumer.assign([TopicPartition(topic, number, offset) for number, offset in begin.items()])
+        try:
+            while not stopped():
+                message = self._consumer.poll(POLL_S)
+                if message is None:
+                    yield None
+                elif not _ended(message):
+                    yield _record(message)
+        finally:
+            self._consumer.unassign()
+
+    def at(self, topic: str, partition: int, offset: int) -> Record | None:
+        """Return one record, or None where there is none (any more)."""
+        return next(self.read(topic, {partition: (offset, offset + 1)}), None)
+
+    def _read_to(self, topic: str, ends: dict[int, int]) -> Iterator[Record]:
+        silent_until_s = monotonic() + self._timeout_s
+        while ends:
+            messages = self._consumer.consume(READ_RECORDS, READ_WAIT_S)
+            if messages:
+                silent_until_s = monotonic() + self._timeout_s
+            elif monotonic() > silent_until_s:
+                raise ConfigurationError("kafka.bootstrap_servers", self._servers, self._answers())
+            for message in messages:
+                number, offset = message.partition() or 0, message.offset() or 0
+                end = ends.get(number)
+                if end is None:
+                    continue
+                if _ended(message) or offset + 1 >= end:  # where the last records are gone, the end says so
+                    del ends[number]
+                    self._consumer.incremental_unassign([TopicPartition(topic, number)])
+                if message.error() is None and offset < end:
+                    yield _record(message)
+
+    def _limits(self, topic: str, number: int) -> tuple[int, int]:
+        partition = TopicPartition(topic, number)
+        return self._ask(lambda: self._consumer.get_watermark_offsets(partition, self._timeout_s))
+
+    def _ask(self, ask: Callable[[], T]) -> T:
+        try:
+            return ask()
+        except KafkaException as exc:
+            if exc.args[0].code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):  # noqa: SLF001
+                raise ConfigurationError("kafka.bootstrap_servers", self._servers, self._answers()) from exc
+            raise
+
+    def _answers(self) -> str:
+        self._consumer.poll(0)
+        said = f"; it says: {self._reason}" if self._reason else ""
+        return f"a broker that answers within {self._timeout_s:g} s{said}"
+
+    def _note(self, error: KafkaError) -> None:
+        self._reason = error.str()  # a wrong password or certificate shows here only
+
+
+def read_as(codec: Codec, kind: type[R], record: Record) -> R | None:
+    """Read a record of one kind; somebody else's record is logged, and None."""
+    try:
+        try:
+            return codec.decode(kind, record.value)
+        except SchemaUnresolvedError as exc:
+            codec.resolve(exc.schema_id)
+            return codec.decode(kind, record.value)
+    except (DeadLetterError, SchemaUnresolvedError) as exc:
+        logger.warning("%s: not a %s: %s", record.place, kind.NAME, exc)
+        return None
+
+
+def _ended(message: Message) -> bool:
+    error = message.error()
+    if error is None:
+        return False
+    if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+        return True
+    raise KafkaException(error)
+
+
+def _record(message: Message) -> Record:
+    return Record(
+        topic=message.topic() or "",
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
+        timestamp=message.timestamp()[1],
+        key=message.key(),
+        value=message.value(),
+        headers=tuple(message.headers() or ()),  # type: ignore[arg-type]
+    )
