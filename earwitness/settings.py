@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -26,7 +26,7 @@ from processors.membership import Connections, StatusSettings, WorkerSettings
 from processors.score import ScorerSettings
 from processors.security import Security
 from producers.client import PublisherSettings
-from schemas.codec import Codec
+from schemas.codec import Codec, Format
 from schemas.coverage import Coverage
 from schemas.detection import Detection
 from schemas.errors import ConfigurationError
@@ -35,6 +35,9 @@ from schemas.model import ModelSpec, Probability, read_spec
 from schemas.registry import ConfluentRegistry
 from schemas.sensor import SensorState
 from schemas.topics import Topics
+
+if TYPE_CHECKING:
+    from confluent_kafka.schema_registry import SchemaRegistryClient
 
 ENV_PREFIX, ENV_DELIMITER = "EARWITNESS_", "__"
 CONFIG_FILE = "earwitness.toml"
@@ -109,6 +112,15 @@ class TopicSettings(_Slice):
     """Whose topics: `audio.frames`, or `<tenant>.audio.frames`."""
 
     tenants: Annotated[tuple[Tenant, ...], Json, Field(min_length=1)] = ("",)
+    backfill: bool = False
+    """Work on `audio.frames.backfill`, sound of the past, instead; in a group of its own."""
+
+
+class SensorSettings(_Slice):
+    """Which sensors there should be."""
+
+    expected: Path | None = None
+    """A file with one id a line, of the first tenant; what follows a # is a comment."""
 
 
 class ModelSettings(_Slice):
@@ -125,6 +137,13 @@ class WindowSettings(_Slice):
     """Where windows lie, if not as the model's spec says."""
 
     hop_s: Annotated[float, Field(gt=0)] | None = None
+
+
+class OutputSettings(_Slice):
+    """How a worker writes what services read."""
+
+    format: Format = Format.AVRO
+    """Of detections, coverage and sensors; frames are always Avro."""
 
 
 class LogSettings(_Slice):
@@ -153,6 +172,8 @@ class Settings(BaseSettings):
     batch: BatchSettings = BatchSettings()
     scorer: ScorerSettings = ScorerSettings()
     worker: WorkerSettings = WorkerSettings()
+    sensors: SensorSettings = SensorSettings()
+    output: OutputSettings = OutputSettings()
     publisher: PublisherSettings = PublisherSettings()
     status: StatusSettings = StatusSettings()
     log: LogSettings = LogSettings()
@@ -176,28 +197,39 @@ class Settings(BaseSettings):
 
     @property
     def frames_topics(self) -> tuple[str, ...]:
-        """The frames topics of all tenants."""
-        return tuple(Topics(tenant).frames for tenant in self.topics.tenants)
+        """What workers read: the frames topics of all tenants, or their backfills."""
+        tenants = [Topics(tenant) for tenant in self.topics.tenants]
+        return tuple(topics.backfill if self.topics.backfill else topics.frames for topics in tenants)
 
     def codec(self) -> Codec:
-        """Make the codec, with the schema registry if there is one.
+        """Make the codec, with the schema registry if there is one; nothing is registered yet.
 
         Raises:
             ConfigurationError: the registry cannot be used.
 
         """
         if self.registry.url is None:
-            return Codec()
+            return Codec(output=self.output.format)
+        registry = ConfluentRegistry(self.registry_client(self.registry.url))
+        return Codec(registry, self.subjects(), self.output.format)
+
+    def subjects(self) -> dict[str, str]:
+        """Return the registry's subject of each kind of record, named as Confluent's clients do it."""
         topics = self.tenant
-        subjects = {  # as Confluent's clients name them by default
+        return {
             AudioFrame.NAME: f"{topics.frames}-value",
             Detection.NAME: f"{topics.detections}-value",
             Coverage.NAME: f"{topics.coverage}-value",
             SensorState.NAME: f"{topics.sensors}-value",
         }
-        return Codec(self._registry(self.registry.url), subjects)
 
-    def _registry(self, url: str) -> ConfluentRegistry:
+    def registry_client(self, url: str, **more: float) -> "SchemaRegistryClient":
+        """Make a client of the schema registry; `more` of its options may be given.
+
+        Raises:
+            ConfigurationError: its settings contradict.
+
+        """
         from confluent_kafka.schema_registry import SchemaRegistryClient
 
         if "@" in url:
@@ -205,11 +237,11 @@ class Settings(BaseSettings):
             raise ConfigurationError("registry.url", "(hidden)", accepted)
         if self.registry.password is not None and self.registry.user is None:
             raise ConfigurationError("registry.user", None, "a name, where there is a password")
-        options: dict[str, Any] = {"url": url}
+        options: dict[str, Any] = {"url": url, **more}
         if self.registry.user is not None:
             secret = _revealed(self.registry.password) or ""
             options["basic.auth.user.info"] = f"{self.registry.user}:{secret}"
-        return ConfluentRegistry(SchemaRegistryClient(options))
+        return SchemaRegistryClient(options)
 
     def decision(self) -> Decision:
         """Read the model, and put what is set here over what its spec says.
@@ -226,7 +258,15 @@ class Settings(BaseSettings):
         return find(self.model.path)
 
     def connections(self) -> Connections:
-        """Return what a worker needs to reach Kafka."""
+        """Return what a worker needs to reach Kafka.
+
+        Raises:
+            ConfigurationError: a worker of the backfill would join the group of the live ones.
+
+        """
+        if self.topics.backfill and self.worker.group == WorkerSettings().group:
+            accepted = "a group of its own while topics.backfill is set, such as earwitness-backfill"
+            raise ConfigurationError("worker.group", self.worker.group, accepted)
         servers = self.kafka.bootstrap_servers.split(",")
         return Connections(
             client=self.kafka.librdkafka(),

@@ -25,6 +25,14 @@ MAX_BYTES, IN_SYNC = "max.message.bytes", "min.insync.replicas"
 MAX_FRAME_BYTES, HEADER_ROOM_BYTES = 1 << 20, 1 << 16
 """A dead letter is the record that it holds, and headers: whatever fits the one topic fits the other."""
 DAY_MS = 86_400_000
+SMALL_TO_READ = {
+    "segment.ms": "600000",
+    "min.compaction.lag.ms": "600000",
+    "max.compaction.lag.ms": "1200000",
+    "min.cleanable.dirty.ratio": "0.1",
+}
+"""Of a compacted topic the segment that is written to stays whole, for a week by default: whoever asks who is
+there would read a week. The last ten minutes stay, since they tell how far a sensor's clock drifts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ class TopicAdmin:
 
     def create(self, topics: Topics, partitions: int, replicas: int, retention_days: float) -> list[str]:
         """Create what is missing; return the names of what was created."""
-        existing = self.describe([topics.frames, *topics.outputs])
+        existing = self.describe(topics.every)
         new = [
             NewTopic(name, partitions, replicas, config=config)
             for name, config in _configs(topics, round(retention_days * DAY_MS), replicas).items()
@@ -72,8 +80,19 @@ class TopicAdmin:
                     f"topic {name}", "not created", f"what the broker allows: {exc}"
                 ) from exc
             created.append(name)
-        self._wait_until_listed((topics.frames, *topics.outputs))
+        self._wait_until_listed(topics.every)
         return created
+
+    def create_log(self, name: str, partitions: int, replicas: int) -> None:
+        """Create one topic of somebody's own, with the broker's clock and retention."""
+        config = {TIMESTAMP_TYPE: "LogAppendTime", CLEANUP_POLICY: "delete"}
+        (answer,) = self._admin.create_topics([NewTopic(name, partitions, replicas, config=config)]).values()
+        try:
+            answer.result()
+        except KafkaException as exc:
+            if exc.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise ConfigurationError(f"topic {name}", "not created", f"what is allowed: {exc}") from exc
+        self._wait_until_listed((name,))
 
     def _wait_until_listed(self, names: tuple[str, ...]) -> None:
         # A broker answers before it lists: what is started next would not see the topics.
@@ -127,29 +146,28 @@ class TopicAdmin:
             raise
 
 
-def check_topics(admin: TopicAdmin, topics: Topics, *, embedded: bool) -> None:
-    """Refuse topics with which a worker cannot work.
+def check_topics(admin: TopicAdmin, topics: Topics, *, embedded: bool, backfill: bool = False) -> None:
+    """Refuse topics with which a worker, of live frames or of the backfill, cannot work.
 
     Raises:
         ConfigurationError: one is missing, has another partition count than the frames topic, or the frames
             carry their senders' clocks.
 
     """
-    names = (topics.frames, *topics.outputs)
+    frames = topics.backfill if backfill else topics.frames
+    names = (frames, *topics.outputs)
     counts = admin.partitions(names)
     for name in names:
         if name not in counts:
             raise ConfigurationError(
                 f"topic {name}", "missing", "a topic that exists: `earwitness topics create`"
             )
-        if counts[name] != counts[topics.frames]:
-            same = (
-                f"{counts[topics.frames]}, as {topics.frames} has: outputs keep the partition of their frames"
-            )
+        if counts[name] != counts[frames]:
+            same = f"{counts[frames]}, as {frames} has: outputs keep the partition of their frames"
             raise ConfigurationError(f"partition count of {name}", counts[name], same)
     if embedded:
         return
-    found = admin.describe([topics.frames])[topics.frames]
+    found = admin.describe([frames])[frames]
     if found.timestamp_type not in (None, "LogAppendTime"):
         one_clock = "LogAppendTime: one clock for all sensors"
         raise ConfigurationError(f"{TIMESTAMP_TYPE} of {found.name}", found.timestamp_type, one_clock)
@@ -162,7 +180,7 @@ def _configs(topics: Topics, retention_ms: int, replicas: int) -> dict[str, dict
         RETENTION_MS: str(retention_ms),
         MAX_BYTES: str(MAX_FRAME_BYTES),
     }
-    compacted = {TIMESTAMP_TYPE: "LogAppendTime", CLEANUP_POLICY: "compact"}
+    compacted = {TIMESTAMP_TYPE: "LogAppendTime", CLEANUP_POLICY: "compact", **SMALL_TO_READ}
     letters = {
         TIMESTAMP_TYPE: "LogAppendTime",
         CLEANUP_POLICY: "delete",
@@ -173,6 +191,7 @@ def _configs(topics: Topics, retention_ms: int, replicas: int) -> dict[str, dict
         config[IN_SYNC] = str(max(1, replicas - 1))  # or `acks=all` could mean one disk
     return {
         topics.frames: log,
+        topics.backfill: log,
         topics.detections: log,
         topics.coverage: log,
         topics.sensors: compacted,

@@ -38,13 +38,22 @@ class Published:
 
     def as_line(self) -> str:
         """Return what a person wants to see."""
-        found = self.detection
-        start = datetime.fromtimestamp(found.start_us / 1e6, UTC).strftime("%H:%M:%S.%f")[:-3]
-        length_s = (found.end_sample - found.start_sample) / found.sample_rate_hz
-        score = "    -" if found.peak_score is None else f"{found.peak_score:5.2f}"
-        tail = f"{length_s:5.1f} s" if self.latency_ms is None else f"latency {self.latency_ms:.0f} ms"
-        again = " (goes on)" if found.continued else ""
-        return f"{start}Z  {found.sensor:<16} {found.state:<6} {found.label:<16} {score}  {tail}{again}"
+        return as_text_line(self.detection, self.latency_ms)
+
+
+def as_text_line(found: Detection, latency_ms: float | None = None) -> str:
+    """Return when, who, what and how surely, and how late it was or how long."""
+    start = datetime.fromtimestamp(found.start_us / 1e6, UTC).strftime("%H:%M:%S.%f")[:-3]
+    length_s = (found.end_sample - found.start_sample) / found.sample_rate_hz
+    score = "    -" if found.peak_score is None else f"{found.peak_score:5.2f}"
+    tail = f"{length_s:5.1f} s" if latency_ms is None else f"latency {latency_ms:.0f} ms"
+    again = " (goes on)" if found.continued else ""
+    return f"{start}Z  {found.sensor:<16} {found.state:<6} {found.label:<16} {score}  {tail}{again}"
+
+
+def as_json_line(found: Detection) -> str:
+    """Return every field of a detection on one line."""
+    return json.dumps(asdict(found), ensure_ascii=False)
 
 
 def detections(

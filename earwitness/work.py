@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 
+from earwitness.operation.sensors import roster_of
 from earwitness.settings import Settings
 from earwitness.topics import TopicAdmin, check_topics
 from processors.app import Worker
@@ -11,6 +12,10 @@ from processors.decision import Decision
 from processors.metrics import Metrics
 from processors.score import OnnxScorer
 from processors.status import serve_status
+from schemas.codec import Codec
+from schemas.coverage import Coverage
+from schemas.detection import Detection
+from schemas.sensor import SensorState
 from schemas.topics import Topics
 
 logger = logging.getLogger(__name__)
@@ -28,23 +33,27 @@ def work(settings: Settings) -> None:
     scorer = OnnxScorer(settings.model_directory, decision.spec, settings.scorer)
     admin = TopicAdmin(settings.kafka.librdkafka())
     for tenant in settings.topics.tenants:
-        check_topics(admin, Topics(tenant), embedded=settings.kafka.embedded)
-    asyncio.run(_work(settings, decision, scorer))
+        embedded, backfill = settings.kafka.embedded, settings.topics.backfill
+        check_topics(admin, Topics(tenant), embedded=embedded, backfill=backfill)
+    codec = settings.codec()
+    codec.prepare(Detection, Coverage, SensorState)
+    asyncio.run(_work(settings, decision, scorer, codec))
 
 
-async def _work(settings: Settings, decision: Decision, scorer: OnnxScorer) -> None:
+async def _work(settings: Settings, decision: Decision, scorer: OnnxScorer, codec: Codec) -> None:
     stop, metrics = asyncio.Event(), Metrics()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     worker = Worker(
         decision,
-        settings.codec(),
+        codec,
         scorer,
         metrics,
         settings.connections(),
         settings.worker,
         settings.batch,
+        roster_of(settings),
     )
     async with serve_status(settings.status, metrics.registry, lambda: worker.ready) as port:
         spec = decision.spec

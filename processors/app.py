@@ -25,6 +25,7 @@ from processors.partition import Output, Start
 from processors.pipeline import PartitionKey, Pipeline
 from processors.positions import Positions
 from processors.publish import Publisher, topic_of
+from processors.roster import Roster
 from processors.score import Scorer
 from processors.transport import (
     MAX_POLL_RECORDS,
@@ -61,8 +62,11 @@ class Worker:
         connections: Connections,
         settings: WorkerSettings,
         batch: BatchSettings,
+        roster: Roster | None = None,
     ) -> None:
         self.held: set[TP] = set()
+        self._roster = roster
+        self._assigned_s = 0.0
         self._metrics, self._scorer, self._rules = metrics, scorer, decision.rules
         self._connections, self._settings = connections, settings
         self._generation: int | None = None
@@ -200,6 +204,9 @@ class Worker:
         generation, consumer = self._app.consumer_generation_id, cast(BatchConsumer, self._app.consumer)
         keys = [(tp.topic, tp.partition) for tp in consumer.assignment()]
         starts = await asyncio.to_thread(self._positions.starts, keys, self._rules) if keys else {}
+        if self._roster is not None:
+            counts = await asyncio.to_thread(self._positions.counts, [self._roster.topic])
+            self._roster.split(counts[self._roster.topic])
         if (self._rebalances, self._app.consumer_generation_id) != (rebalances, generation):
             return  # another rebalance has begun, and will call again
         self._begin(generation, starts)
@@ -219,6 +226,7 @@ class Worker:
         self._engine.pipeline.assign(starts)
         self._partitions = self._engine.pipeline.partitions
         self._generation, self.held = generation, set()
+        self._assigned_s = monotonic()
         self._unassigned_since_s = monotonic() if generation is None else None
         self._last_read_s = dict.fromkeys(starts, monotonic())
         self._last_appended_ms.clear()
@@ -266,6 +274,7 @@ class Worker:
         metrics.partitions_assigned.set(len(self._partitions))
         metrics.partitions_held.set(len(self.held))
         metrics.sensors_live.set(sum(p.open_runs for p in self._partitions.values()))
+        metrics.sensors_missing.set(self._missing())
         metrics.outputs_unacknowledged.set(self._publisher.unacknowledged)
         metrics.add(self._engine.pipeline.take_counts())
         for key, partition in self._partitions.items():
@@ -275,6 +284,13 @@ class Worker:
                 # While partitions are held nothing is fetched, and `end` stands still.
                 age_s = max(0.0, time() - read_ms / 1000) if read_ms and (behind or self.held) else 0.0
                 metrics.set_lag(key, behind, age_s, max(0, end - partition.mark()))
+
+    def _missing(self) -> int:
+        """Count the expected sensors that nobody hears, once all that are there have had time to be heard."""
+        quiet_s = self._rules.idle_s + self._rules.margin_s
+        if self._roster is None or monotonic() < self._assigned_s + quiet_s:
+            return 0
+        return self._roster.missing(self._partitions)
 
     def _headers(self, output: Output) -> list[Header]:
         if not isinstance(output.record, Detection):

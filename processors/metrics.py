@@ -64,6 +64,11 @@ class Metrics:
             "earwitness_late_frames_total", "Frames dropped as late or duplicate.", registry=registry
         )
         self.sensors_live = Gauge("earwitness_sensors_live", "Sensors with an open run.", registry=registry)
+        self.sensors_missing = Gauge(
+            "earwitness_sensors_missing",
+            "Expected sensors of this worker's partitions without an open run.",
+            registry=registry,
+        )
         self.batch_windows = Histogram(
             "earwitness_batch_windows", "Windows in a batch.", buckets=BATCH_BUCKETS, registry=registry
         )

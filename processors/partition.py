@@ -96,7 +96,7 @@ class Partition:
     """One partition as one worker reads it.
 
     `emit` is given every output as it is decided, `score` every window that is to be scored; `counts` counts
-    frames that were `late` and windows that were a `gap`.
+    frames that were `late` and windows that were a `gap`; `decided` is given every window with its outcome.
     """
 
     def __init__(
@@ -109,11 +109,12 @@ class Partition:
         emit: Callable[[Output], None],
         score: Callable[[Slot, Pcm, float], None],
         counts: Counter[str],
+        decided: Callable[[Slot], None] | None = None,
     ) -> None:
         self.topic, self.index, self.position = topic, index, start.scan_from
         self._start, self._cut = start.start, start.cut
         self._decision, self._codec, self._emit, self._score = decision, codec, emit, score
-        self._counts = counts
+        self._counts, self._decided = counts, decided
         rules = decision.rules
         self._idle_ms = round(rules.idle_s * 1000)
         self._close_ms = round((rules.idle_s + rules.margin_s) * 1000)
@@ -132,6 +133,11 @@ class Partition:
         """How many runs have been opened and not been closed."""
         return sum(not run.closed for run in self._runs)
 
+    @property
+    def heard(self) -> set[bytes]:
+        """The keys of the sensors that have an open run."""
+        return {sensor.key for run, sensor in self._runs.items() if not run.closed}
+
     def feed(self, record: LogRecord, now_s: float) -> None:
         """Take the next record of the log.
 
@@ -140,11 +146,7 @@ class Partition:
             SchemaUnresolvedError: the registry must be asked first; nothing has changed.
 
         """
-        if record.offset != self.position:
-            raise LogOrderError(
-                f"{self.topic}[{self.index}]@{record.offset} arrived where @{self.position} was expected: "
-                "offsets without a record come from transactions or compaction, which frames must not have"
-            )
+        self._expect(record)
         try:
             frame, pcm = self._read(record)
         except DeadLetterError as exc:
@@ -163,6 +165,16 @@ class Partition:
         """Take the next record as one that cannot be read."""
         self._pass(record)
         self._bury(record, error)
+
+    def skip(self, record: LogRecord) -> None:
+        """Take the next record as one of a sensor that nobody asks about: only its time counts.
+
+        Raises:
+            LogOrderError: it is not the next one.
+
+        """
+        self._expect(record)
+        self._pass(record)
 
     def advance(self, run: Run) -> None:
         """Say what can be said, now that an outcome of one of the run's windows is known."""
@@ -198,6 +210,13 @@ class Partition:
             return None, None
         frame = self._codec.decode(AudioFrame, record.value)
         return frame, mono(frame)
+
+    def _expect(self, record: LogRecord) -> None:
+        if record.offset != self.position:
+            raise LogOrderError(
+                f"{self.topic}[{self.index}]@{record.offset} arrived where @{self.position} was expected: "
+                "offsets without a record come from transactions or compaction, which frames must not have"
+            )
 
     def _pass(self, record: LogRecord) -> None:
         self.position = record.offset + 1
@@ -259,7 +278,7 @@ class Partition:
         place = Place(
             self.topic, self.index, sensor.name, epoch_text(frame.epoch), frame.sample_rate_hz, frame.channels
         )
-        opened = Run(place, self._decision, frame, offset, opening or Opening.TAKEN_OVER)
+        opened = Run(place, self._decision, frame, offset, opening or Opening.TAKEN_OVER, self._decided)
         self._runs[opened] = sensor
         sensor.run = opened
         sensor.runs.append(opened)

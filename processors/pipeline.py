@@ -9,7 +9,7 @@ and results that arrive for it are ignored.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,21 @@ PartitionKey = tuple[str, int]
 
 
 class Pipeline:
-    """All partitions that one worker reads, and the batches that their windows share."""
+    """All partitions that one worker reads, and the batches that their windows share.
 
-    def __init__(self, decision: Decision, codec: Codec, batch: BatchSettings | None = None) -> None:
+    `decided` is given every window, in the order of its run, once its outcome counts.
+    """
+
+    def __init__(
+        self,
+        decision: Decision,
+        codec: Codec,
+        batch: BatchSettings | None = None,
+        decided: Callable[[Slot], None] | None = None,
+    ) -> None:
         self.decision = decision
         self.partitions: dict[PartitionKey, Partition] = {}
-        self._codec = codec
+        self._codec, self._decided = codec, decided
         self._batcher: Batcher[Slot] = Batcher(batch or BatchSettings())
         self._outputs: list[Output] = []
         self._scoring: set[Batch[Slot]] = set()
@@ -50,7 +59,7 @@ class Pipeline:
         self._outputs.clear()
         emit, score, counts = self._outputs.append, self._batcher.feed, self._counts
         self.partitions = {
-            key: Partition(*key, start, self.decision, self._codec, emit, score, counts)
+            key: Partition(*key, start, self.decision, self._codec, emit, score, counts, self._decided)
             for key, start in starts.items()
         }
 

@@ -5,6 +5,7 @@ worker makes them outside its event loop.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from time import monotonic
@@ -70,6 +71,10 @@ class Positions:
             logger.info("group %s has members already: they have decided where it starts", self._group)
             return []
         return [(p.topic, p.partition) for p in unknown]
+
+    def counts(self, topics: Iterable[str]) -> dict[str, int]:
+        """Return how many partitions topics have."""
+        return Counter(partition.topic for partition in self._partitions(topics))
 
     def starts(self, keys: Iterable[PartitionKey], rules: DecisionSettings) -> dict[PartitionKey, Start]:
         """Return where to take partitions over (the fourth rule)."""

@@ -23,6 +23,7 @@ from processors.partition import TICK_HEADER, Output
 from schemas.codec import Codec
 from schemas.deadletter import DeadLetter, Header
 from schemas.errors import DeliveryError
+from schemas.sensor import SensorState
 from schemas.topics import Topics
 
 logger = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class Publisher:
 
     def send(self, outputs: list[Output]) -> None:
         """Publish outputs in order; those for which there is no room wait."""
-        self._waiting.extend(outputs)
+        self._waiting.extend(output for output in outputs if not _is_of_the_past(output))
         while self._waiting and self._produce(self._waiting[0]):
             self._waiting.popleft()
 
@@ -192,6 +193,14 @@ class Publisher:
             place = f"{topic_of(output)}[{output.partition}]"
             reason = f" ({self._reason})" if self._reason else ""
             self._on_failure(DeliveryError(f"cannot publish to {place}: {error.str()}{reason}"))
+
+
+def _is_of_the_past(output: Output) -> bool:
+    """Let go of the state of a sensor that was there once: it must not replace the one that is known now."""
+    if not isinstance(output.record, SensorState) or output.topic != Topics.beside(output.topic).backfill:
+        return False
+    output.acknowledged()
+    return True
 
 
 def _too_large(error: KafkaError) -> bool:

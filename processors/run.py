@@ -7,7 +7,7 @@ It knows which of its windows are still needed; what else holds the mark, `Parti
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -67,16 +67,23 @@ class Run:
     """One run of one sensor: windows are decided in order, whenever their outcomes arrive.
 
     `closed` is set when no frame will follow, `done` when everything has been said; `unacknowledged` maps
-    what was said, and is not yet in the log, to the lowest window that is needed to say it again.
+    what was said, and is not yet in the log, to the lowest window that is needed to say it again. `decided`
+    is given every window, in order, once its outcome counts.
     """
 
     def __init__(
-        self, place: Place, decision: Decision, frame: AudioFrame, offset: int, opening: Opening
+        self,
+        place: Place,
+        decision: Decision,
+        frame: AudioFrame,
+        offset: int,
+        opening: Opening,
+        decided: Callable[[Slot], None] | None = None,
     ) -> None:
         self.epoch = frame.epoch
         self.unacknowledged: dict[object, int] = {}
         self.closed = self.done = False
-        self._place, self._decision = place, decision
+        self.place, self._decision, self._decided = place, decision, decided
         taken_over = opening is Opening.TAKEN_OVER
         self._windower = Windower(decision, place.rate_hz, frame.first_sample, offset, taken_over=taken_over)
         self._next_undecided = self._windower.first_index
@@ -109,7 +116,7 @@ class Run:
     @property
     def partition(self) -> tuple[str, int]:
         """The topic and the partition number that it lies in."""
-        return self._place.topic, self._place.partition
+        return self.place.topic, self.place.partition
 
     def close(self) -> None:
         """Take no more frames: the sensor went quiet, or its next run has opened."""
@@ -143,6 +150,8 @@ class Run:
         window, outcome = slot.window, slot.outcome
         assert outcome is not None  # noqa: S101 - the caller has looked
         self._next_undecided = window.index + 1
+        if self._decided is not None:
+            self._decided(slot)
         for state, segment in self._detector.feed(window, slot.scores):
             yield Said(self._detection(state, segment), segment.first.index, slot)
         if window.head is not None:
@@ -174,7 +183,7 @@ class Run:
             covered.extend(stretch)
             return
         yield from self._flush()
-        self._covered = Covered.begin(self._place, outcome, window, stretch)
+        self._covered = Covered.begin(self.place, outcome, window, stretch)
 
     def _flush(self) -> Iterator[Said]:
         if self._covered is not None:
@@ -182,7 +191,7 @@ class Run:
             yield Said(covered.record(self._decision.digest), covered.first_window, None)
 
     def _detection(self, state: DetectionState, segment: Segment) -> Detection:
-        place, spec, first, cut = self._place, self._decision.spec, segment.first, segment.cut_at
+        place, spec, first, cut = self.place, self._decision.spec, segment.first, segment.cut_at
         label = spec.labels[segment.label]
         return Detection(
             id=detection_id(place.sensor, self.epoch, label, first.start_sample, self._decision.digest),
@@ -212,7 +221,7 @@ class Run:
     def _presence(
         self, state: Presence, since_ms: int | None, sounded: Level | None, needs: int, at: Window | None
     ) -> Said:
-        place, seen = self._place, at or self._windower
+        place, seen = self.place, at or self._windower
         record = SensorState(
             sensor=place.sensor,
             state=state,

@@ -16,6 +16,8 @@ from schemas.model import MODEL_FILE, ModelSpec
 Pcm = NDArray[np.int16]
 Scores = NDArray[np.float32]
 
+_PROVIDER = "CPUExecutionProvider"
+ONNX_IDENTITY = f"onnxruntime/{onnxruntime.__version__}/{_PROVIDER}"
 _ONNX_DTYPES = {"int16": "tensor(int16)", "float32": "tensor(float)"}
 _QUIET = 3
 
@@ -72,7 +74,7 @@ class OnnxScorer:
         self._spec = spec
         self._session = _session(directory / MODEL_FILE)
         _check_graph(self._session, spec)
-        self.identity = f"onnxruntime/{onnxruntime.__version__}/{self._session.get_providers()[0]}"
+        self.identity = ONNX_IDENTITY
         self._threads = ThreadPoolExecutor(self.concurrency, thread_name_prefix="score")
         try:
             self.run(np.zeros((1, spec.window_samples), np.int16))
@@ -115,7 +117,7 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = _QUIET
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=[_PROVIDER])
     except Exception as exc:  # as above
         raise ConfigurationError("model.path", str(path), f"an ONNX graph that loads: {exc}") from exc
 

@@ -1,7 +1,8 @@
-"""Record <-> bytes: Avro in either of two framings, told apart by the first bytes.
+"""Record <-> bytes: Avro in either of two framings, or JSON, told apart by the first bytes.
 
     C3 01 | CRC-64-AVRO fingerprint, little-endian, 8 bytes | Avro     single-object encoding, no registry
     00    | schema id, big-endian, 4 bytes                  | Avro     Confluent's framing, with a registry
+    {     | the rest of a JSON object                                  what services read; never a frame
 
 Every version of every schema that was ever released ships in `schemas/avro/NAME.VERSION.avsc`, so readers are
 upgraded before writers. What a registry does not know yet is asked for by the shell (`Codec.resolve`).
@@ -11,6 +12,7 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict
+from enum import StrEnum
 from importlib.resources import files
 from io import BytesIO
 from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
@@ -18,11 +20,16 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 import fastavro
 from fastavro.schema import SchemaParseException, fingerprint, to_parsing_canonical_form
 
-from schemas.coverage import Level
+from schemas.coverage import Coverage, Level
+from schemas.detection import Detection
 from schemas.errors import MalformedRecordError, SchemaUnresolvedError, UnknownSchemaError
-from schemas.registry import SchemaRegistry
+from schemas.json_text import OPENING, from_json, to_json
+from schemas.registry import SchemaRegistry, plain
+from schemas.sensor import SensorState
 
 SINGLE_OBJECT, CONFLUENT = b"\xc3\x01", b"\x00"
+IN_JSON = frozenset(kind.NAME for kind in (Detection, Coverage, SensorState))
+"""What may be written in JSON; frames, which are many and mostly samples, never are."""
 _SINGLE_OBJECT_HEADER_BYTES, _CONFLUENT_HEADER_BYTES = 10, 5
 _MAX_REGISTRY_SCHEMAS = 1000
 _UNREADABLE = (
@@ -37,6 +44,13 @@ _UNREADABLE = (
 )
 
 Schema = dict[str, Any]
+
+
+class Format(StrEnum):
+    """How detections, coverage and sensors are written; both are read without being told."""
+
+    AVRO = "avro"
+    JSON = "json"
 
 
 class Record(Protocol):
@@ -75,14 +89,18 @@ def avro_fingerprint(schema: Schema) -> bytes:
 class Codec:
     """Encodes records in the newest schema, decodes those of any known one.
 
-    With a registry, records are written in Confluent's framing under `subjects[NAME]` (by default NAME);
-    without one, in single-object encoding.
+    With a registry, Avro is written in Confluent's framing under `subjects[NAME]` (by default NAME), and a
+    schema is registered when it is first written with, or prepared; without one, in single-object encoding.
+    JSON bears no framing and is in no registry.
     """
 
     def __init__(
-        self, registry: SchemaRegistry | None = None, subjects: Mapping[str, str] | None = None
+        self,
+        registry: SchemaRegistry | None = None,
+        subjects: Mapping[str, str] | None = None,
+        output: Format = Format.AVRO,
     ) -> None:
-        self._registry, self._subjects = registry, dict(subjects or {})
+        self._registry, self._subjects, self._output = registry, dict(subjects or {}), output
         self._newest: dict[str, Any] = {}
         self._headers: dict[str, bytes] = {}
         self._writers: dict[bytes, tuple[str | None, Any]] = {}
@@ -91,23 +109,50 @@ class Codec:
                 parsed = fastavro.parse_schema(schema)
                 header = SINGLE_OBJECT + avro_fingerprint(schema)
                 self._writers[header] = name, parsed
-                self._newest[name], self._headers[name] = parsed, header
-            if registry is not None:
-                self._headers[name] = self._register(registry, name, versions[-1])
+                self._newest[name] = parsed
+                if registry is None:
+                    self._headers[name] = header
 
-    def _register(self, registry: SchemaRegistry, name: str, schema: Schema) -> bytes:
-        schema_id = registry.register(self._subjects.get(name, name), json.dumps(schema))
-        header = CONFLUENT + schema_id.to_bytes(4)
-        self._writers[header] = name, self._newest[name]
-        return header
+    def prepare(self, *kinds: type[Record]) -> None:
+        """Register what will be written, so that a registry that refuses it is heard of now. Blocks.
+
+        Raises:
+            ConfigurationError: the registry does not answer, or refuses a schema.
+
+        """
+        for kind in kinds:
+            if not self._in_json(kind.NAME):
+                self._header(kind.NAME)
 
     def encode(self, record: Record) -> bytes:
-        """Return a record's bytes, framing included."""
-        out = BytesIO()
-        out.write(self._headers[record.NAME])
+        """Return a record's bytes, framing included.
+
+        Raises:
+            ConfigurationError: its schema is not registered yet, and the registry does not take it.
+
+        """
         fields = {name: _to_wire(getattr(record, name)) for name in record.__slots__}
+        if self._in_json(record.NAME):
+            return to_json(fields)
+        out = BytesIO()
+        out.write(self._header(record.NAME))
         fastavro.schemaless_writer(out, self._newest[record.NAME], fields)
         return out.getvalue()
+
+    def _in_json(self, name: str) -> bool:
+        return self._output is Format.JSON and name in IN_JSON
+
+    def _header(self, name: str) -> bytes:
+        if self._registry is not None and name not in self._headers:
+            self._register(self._registry, name)
+        return self._headers[name]
+
+    def _register(self, registry: SchemaRegistry, name: str) -> None:
+        newest = released_schemas()[name][-1]
+        schema_id = registry.register(self._subjects.get(name, name), json.dumps(newest))
+        header = CONFLUENT + schema_id.to_bytes(4)
+        self._writers[header] = name, self._newest[name]
+        self._headers[name] = header
 
     def decode(self, kind: type[R], value: bytes | None) -> R:
         """Read a record of one kind.
@@ -121,25 +166,29 @@ class Codec:
         """
         if not value:
             raise MalformedRecordError("the value is empty; accepted: an Avro record")
-        size, writer = self._writer(kind.NAME, value)
+        if value[:1] == OPENING and kind.NAME in IN_JSON:
+            return kind.from_wire(from_json(kind.NAME, self._newest[kind.NAME], value))
+        fields = self._fields_of_avro(kind.NAME, value)
+        try:
+            return kind.from_wire(fields)
+        except (TypeError, AttributeError) as exc:  # a foreign schema's type that resolves to another of ours
+            raise MalformedRecordError(f"not a {kind.NAME}: {exc}") from exc
+
+    def _fields_of_avro(self, name: str, value: bytes) -> dict[str, Any]:
+        size, writer = self._writer(name, value)
         body = BytesIO(value)
         body.seek(size)
-        newest = self._newest[kind.NAME]
+        newest = self._newest[name]
         try:
             if writer is newest:
                 fields = fastavro.schemaless_reader(body, writer, None)
             else:
                 fields = fastavro.schemaless_reader(body, writer, newest)
         except _UNREADABLE as exc:
-            raise MalformedRecordError(f"not the Avro of {kind.NAME}: {exc or type(exc).__name__}") from exc
+            raise MalformedRecordError(f"not the Avro of {name}: {exc or type(exc).__name__}") from exc
         if body.tell() != len(value):
-            raise MalformedRecordError(
-                f"{len(value) - body.tell()} bytes follow the {kind.NAME}; accepted: none"
-            )
-        try:
-            return kind.from_wire(cast(dict[str, Any], fields))
-        except (TypeError, AttributeError) as exc:  # a foreign schema's type that resolves to another of ours
-            raise MalformedRecordError(f"not a {kind.NAME}: {exc}") from exc
+            raise MalformedRecordError(f"{len(value) - body.tell()} bytes follow the {name}; accepted: none")
+        return cast(dict[str, Any], fields)
 
     def _writer(self, kind: str, value: bytes) -> tuple[int, Any]:
         size = _SINGLE_OBJECT_HEADER_BYTES if value[0] == 0xC3 else _CONFLUENT_HEADER_BYTES
@@ -176,26 +225,13 @@ class Codec:
         if self._registry is None or len(self._writers) >= _MAX_REGISTRY_SCHEMAS:
             raise UnknownSchemaError(f"id {schema_id}", "no room to remember another schema")
         try:
-            parsed = fastavro.parse_schema(_plain(json.loads(self._registry.schema(schema_id))))
+            schema = plain(json.loads(self._registry.schema(schema_id)))
+            parsed, fingerprinted = fastavro.parse_schema(schema), SINGLE_OBJECT + avro_fingerprint(schema)
         except (ValueError, SchemaParseException) as exc:
             raise UnknownSchemaError(f"id {schema_id}", f"not an Avro schema: {exc}") from exc
-        self._writers[CONFLUENT + schema_id.to_bytes(4)] = None, parsed
-
-
-def _plain(schema: Any) -> Any:
-    """Return a foreign schema without logical types, which are not part of what is compared or stored.
-
-    Raises:
-        UnknownSchemaError: it has items of no size, of which a few bytes may claim any number.
-
-    """
-    if isinstance(schema, list):
-        return [_plain(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "null" in (schema.get("items"), schema.get("values")):
-        raise UnknownSchemaError(str(schema.get("name", "array")), "items of no size are not accepted")
-    return {key: _plain(part) for key, part in schema.items() if key != "logicalType"}
+        # One of ours is read as ours: nothing to resolve, which costs time for every frame.
+        ours = self._writers.get(fingerprinted)
+        self._writers[CONFLUENT + schema_id.to_bytes(4)] = ours or (None, parsed)
 
 
 def _to_wire(value: object) -> object:

@@ -3,7 +3,7 @@
 The client blocks: the shell calls it outside its event loop.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from schemas.errors import ConfigurationError, SchemaUnresolvedError, UnknownSchemaError
 
@@ -67,3 +67,19 @@ class ConfluentRegistry:
         if (found.schema_type or "AVRO") != "AVRO" or found.schema_str is None:
             raise UnknownSchemaError(f"id {schema_id}", f"its type is {found.schema_type}, not AVRO")
         return str(found.schema_str)
+
+
+def plain(schema: Any) -> Any:
+    """Return a foreign schema without logical types, which are not part of what is compared or stored.
+
+    Raises:
+        UnknownSchemaError: it has items of no size, of which a few bytes may claim any number.
+
+    """
+    if isinstance(schema, list):
+        return [plain(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "null" in (schema.get("items"), schema.get("values")):
+        raise UnknownSchemaError(str(schema.get("name", "array")), "items of no size are not accepted")
+    return {key: plain(part) for key, part in schema.items() if key != "logicalType"}

@@ -7,7 +7,7 @@ from schemas.deadletter import DeadLetter
 from schemas.detection import Detection
 from schemas.sensor import SensorState
 
-_FRAMES = "audio.frames"
+_FRAMES, _BACKFILL = "audio.frames", ".backfill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +18,18 @@ class Topics:
 
     @classmethod
     def beside(cls, frames_topic: str) -> "Topics":
-        """Return the topics that belong to a frames topic."""
-        return cls(frames_topic.removesuffix(_FRAMES).removesuffix("."))
+        """Return the topics that belong to a frames topic, or to the backfill beside it."""
+        return cls(frames_topic.removesuffix(_BACKFILL).removesuffix(_FRAMES).removesuffix("."))
 
     @property
     def frames(self) -> str:
         """Where sensors write."""
         return self._named(_FRAMES)
+
+    @property
+    def backfill(self) -> str:
+        """Where frames of the past are written: workers of its own read it, so that live never waits."""
+        return self.frames + _BACKFILL
 
     @property
     def detections(self) -> str:
@@ -51,6 +56,11 @@ class Topics:
         """All that a worker writes; each has as many partitions as the frames topic."""
         return self.detections, self.coverage, self.sensors, self.dead_letters
 
+    @property
+    def every(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.frames, self.backfill, *self.outputs
+
     def of(self, record: Detection | Coverage | SensorState | DeadLetter) -> str:
         """Return the topic of an output."""
         if isinstance(record, Detection):
@@ -61,3 +71,10 @@ class Topics:
 
     def _named(self, name: str) -> str:
         return f"{self.tenant}.{name}" if self.tenant else name
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition of a record with this key, as Java's client and every sensor chooses it."""
+    from aiokafka.partitioner import murmur2  # slow to import, and few need it
+
+    return int(murmur2(key) & 0x7FFF_FFFF) % partitions

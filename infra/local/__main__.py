@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
-from infra.local.errors import LocalServerError
+from infra.local.debian import find_program
+from infra.local.errors import LocalServerError, MissingToolError
 from infra.local.kafka import install as install_kafka
 from infra.local.kafka import start_kafka
+
+PROGRAMS = ("kcat", "sox")
+"""What the tests and the README call besides servers."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -30,9 +34,14 @@ def kafka(
 
 @app.command()
 def install() -> None:
-    """Fetch the servers, so that the first start is quick."""
+    """Fetch the servers, so that the first start is quick, and the programs that tests call."""
     installation = install_kafka()
     typer.echo(f"Kafka: {installation.jars[0].parent}")
+    for name in PROGRAMS:
+        try:
+            typer.echo(f"{name}: {find_program(name).path}")
+        except MissingToolError as missing:  # the servers do without
+            typer.echo(f"{name}: {missing}", err=True)
 
 
 def _interrupt(*_: object) -> None:

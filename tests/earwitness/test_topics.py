@@ -1,11 +1,15 @@
 """Topics are made with the configuration that workers need, and others are refused by name and reason."""
 
 import pytest
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it exports them without saying so
+    AdminClient,
+    ConfigResource,
+    ResourceType,
+)
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from earwitness.embedded import embedded_broker
-from earwitness.topics import TopicAdmin, check_topics
+from earwitness.topics import SMALL_TO_READ, TopicAdmin, check_topics
 from infra.local.kafka import KafkaServer
 from schemas.errors import ConfigurationError
 from schemas.topics import Topics
@@ -80,23 +84,48 @@ def make(servers: str, name: str, partitions: int, **config: str) -> None:
 def test_on_kafka_topics_are_made_once_and_are_what_a_worker_accepts(
     admin: TopicAdmin, topics: Topics
 ) -> None:
-    names = [topics.frames, *topics.outputs]
+    names = list(topics.every)
     assert sorted(admin.create(topics, partitions=3, replicas=1, retention_days=2)) == sorted(names)
     assert admin.create(topics, partitions=3, replicas=1, retention_days=2) == []
     until_listed(admin, names)
     check_topics(admin, topics, embedded=False)
+    check_topics(admin, topics, embedded=False, backfill=True)
     found = admin.describe([*names, "none"])
     assert list(found) == names
     assert {(topic.partitions, topic.replicas) for topic in found.values()} == {(3, 1)}
     assert found[topics.frames].timestamp_type == found[topics.detections].timestamp_type == "LogAppendTime"
     assert found[topics.sensors].cleanup_policy == "compact"
-    for name in (topics.frames, topics.detections, topics.coverage, topics.dead_letters):
+    for name in set(names) - {topics.sensors}:
         assert (found[name].cleanup_policy, found[name].retention_ms) == ("delete", 2 * DAY_MS)
+
+
+def test_on_kafka_the_tail_of_who_is_there_is_ten_minutes_and_not_a_week(
+    servers: str, admin: TopicAdmin, topics: Topics
+) -> None:
+    admin.create(topics, partitions=1, replicas=1, retention_days=7)
+    asked = ConfigResource(ResourceType.TOPIC, topics.sensors)
+    client = AdminClient({"bootstrap.servers": servers})
+    (answer,) = client.describe_configs([asked]).values()
+    config = {key: entry.value for key, entry in answer.result(DEADLINE_S).items()}
+    assert {key: config[key] for key in SMALL_TO_READ} == SMALL_TO_READ
+
+
+def test_a_worker_of_the_backfill_needs_it_and_not_the_live_frames() -> None:
+    with embedded_broker((TOPICS.backfill, *TOPICS.outputs)) as broker:
+        admin = TopicAdmin({"bootstrap.servers": broker})
+        check_topics(admin, TOPICS, embedded=True, backfill=True)
+        with pytest.raises(ConfigurationError, match=r"topic audio\.frames is 'missing'"):
+            check_topics(admin, TOPICS, embedded=True)
+
+
+def test_what_is_heard_in_a_backfill_goes_beside_the_live_frames() -> None:
+    for topics in (TOPICS, Topics("acme")):
+        assert Topics.beside(topics.frames) == Topics.beside(topics.backfill) == topics
 
 
 def test_on_kafka_only_what_is_missing_is_made(servers: str, admin: TopicAdmin, topics: Topics) -> None:
     make(servers, topics.frames, 3, message_timestamp_type="LogAppendTime")
-    assert sorted(admin.create(topics, 3, 1, 7)) == sorted(topics.outputs)
+    assert sorted(admin.create(topics, 3, 1, 7)) == sorted((topics.backfill, *topics.outputs))
     until_listed(admin, topics.outputs)
     check_topics(admin, topics, embedded=False)
 

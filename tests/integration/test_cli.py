@@ -35,6 +35,11 @@ COMMANDS = (
     ("simulate",),
     ("watch",),
     ("scan",),
+    ("sensors",),
+    ("doctor",),
+    ("dead-letters", "list"),
+    ("dead-letters", "show"),
+    ("dead-letters", "retry"),
     ("topics", "create"),
     ("topics", "describe"),
 )
@@ -76,7 +81,7 @@ def test_help_of_every_command_has_an_example(words: Sequence[str]) -> None:
 def test_topics_are_created_once_and_described(tenant: Tenant) -> None:
     names = {tenant.topics.frames, *tenant.topics.outputs}
     first = run("topics", "create", "--partitions", "3", settings=where(tenant))
-    assert {line.removeprefix("created ") for line in first.splitlines()} == names
+    assert {line.removeprefix("created ") for line in first.splitlines()} == {*names, tenant.topics.backfill}
     assert "exist already" in run("topics", "create", "--partitions", "3", settings=where(tenant))
     described = {
         topic["name"]: topic for topic in lines(run("topics", "describe", "--json", settings=where(tenant)))

@@ -138,6 +138,7 @@ def registry() -> ConfluentRegistry:
 def test_a_record_whose_schema_must_be_looked_up_first_is_taken_after_that() -> None:
     shared = registry()
     theirs, ours = Codec(shared), Codec(shared)
+    ours.prepare(AudioFrame)
     schema = json.loads(json.dumps(released_schemas()["audio_frame"][-1]))
     schema["doc"] = "Another text under another id."
     schema_id = shared.register("theirs", json.dumps(schema))

@@ -8,8 +8,9 @@ import fastavro
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
-from schemas.codec import Codec, Record, avro_fingerprint, released_schemas
+from schemas.codec import Codec, Format, Record, avro_fingerprint, released_schemas
 from schemas.coverage import Coverage
+from schemas.detection import Detection
 from schemas.errors import (
     ConfigurationError,
     MalformedRecordError,
@@ -61,6 +62,60 @@ def test_with_a_registry_a_record_begins_with_its_schemas_id_there() -> None:
     assert (
         shared.register("audio.frames-value", json.dumps(released_schemas()["audio_frame"][-1])) == schema_id
     )
+
+
+class Noting:
+    """A registry that notes what is registered, and says what it was told."""
+
+    def __init__(self) -> None:
+        self.schemas: list[str] = []
+        self.subjects: list[str] = []
+
+    def register(self, subject: str, schema: str) -> int:
+        self.subjects.append(subject)
+        self.schemas.append(schema)
+        return len(self.schemas)
+
+    def schema(self, schema_id: int) -> str:
+        return self.schemas[schema_id - 1]
+
+
+def test_who_only_reads_registers_nothing() -> None:
+    shared, writer = Noting(), Codec(Noting())
+    reader = Codec(shared)
+    assert reader.decode(AudioFrame, Codec().encode(FRAME)) == FRAME
+    with pytest.raises(SchemaUnresolvedError):
+        reader.decode(AudioFrame, writer.encode(FRAME))
+    assert shared.subjects == []
+
+
+def test_a_schema_is_registered_once_when_it_is_first_written_with_or_prepared() -> None:
+    shared = Noting()
+    codec = Codec(shared, {"coverage": "audio.coverage-value"})
+    for _ in range(3):
+        codec.encode(DETECTION)
+        assert shared.subjects == ["detection"]
+    codec.prepare(Detection, Coverage)
+    codec.encode(COVERAGE)
+    assert shared.subjects == ["detection", "audio.coverage-value"]
+
+
+def test_what_is_written_in_json_is_not_registered() -> None:
+    shared = Noting()
+    codec = Codec(shared, output=Format.JSON)
+    codec.prepare(AudioFrame, Detection)
+    assert codec.encode(DETECTION)[:1] == b"{"
+    assert shared.subjects == ["audio_frame"]
+
+
+def test_one_of_our_schemas_that_somebody_else_registered_is_read_as_ours() -> None:
+    shared = Noting()
+    value = Codec(shared).encode(COVERAGE)
+    reader = Codec(shared)
+    reader.resolve(1)
+    assert reader.decode(Coverage, value) == COVERAGE
+    with pytest.raises(MalformedRecordError, match="this is coverage; accepted: audio_frame"):
+        reader.decode(AudioFrame, value)
 
 
 def test_both_framings_carry_the_same_avro() -> None:
@@ -196,7 +251,7 @@ def test_a_registry_that_is_away_leaves_the_schema_to_be_asked_for_again(nobody:
 
 def test_a_registry_that_does_not_take_our_schemas_stops_the_program(nobody: ConfluentRegistry) -> None:
     with pytest.raises(ConfigurationError, match=r"registry\.url"):
-        Codec(nobody)
+        Codec(nobody).prepare(AudioFrame)
 
 
 class Endless:

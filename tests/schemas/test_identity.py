@@ -3,6 +3,7 @@
 import hashlib
 import json
 import struct
+from dataclasses import asdict
 from importlib.resources import files
 from itertools import pairwise
 from typing import Any
@@ -11,9 +12,12 @@ from uuid import UUID, uuid5
 import fastavro.schema
 import pytest
 
-from schemas.codec import Codec, released_schemas
+from schemas.codec import Codec, Format, released_schemas
+from schemas.coverage import Coverage
+from schemas.detection import Detection
 from schemas.frame import AudioFrame, Encoding
 from schemas.identity import DETECTION_NAMESPACE, decision_digest, detection_id, epoch_text, new_epoch
+from schemas.sensor import SensorState
 
 VECTORS: dict[str, Any] = json.loads(files("schemas").joinpath("vectors.json").read_text("utf-8"))
 
@@ -128,6 +132,17 @@ def test_a_frame_is_written_and_read_as_published(vector: dict[str, Any]) -> Non
     )
     assert Codec().encode(frame) == value
     assert Codec().decode(AudioFrame, value) == frame
+
+
+@pytest.mark.parametrize("vector", VECTORS["records"], ids=lambda v: v["record"])
+def test_a_record_is_written_and_read_as_published(vector: dict[str, Any]) -> None:
+    kinds: list[type[Any]] = [Detection, Coverage, SensorState]
+    kind = {kind.NAME: kind for kind in kinds}[vector["record"]]
+    avro, text = bytes.fromhex(vector["avro"]), vector["json"].encode()
+    record = Codec().decode(kind, avro)
+    assert asdict(record) == vector["fields"] == json.loads(text)
+    assert Codec().decode(kind, text) == record
+    assert (Codec().encode(record), Codec(output=Format.JSON).encode(record)) == (avro, text)
 
 
 def murmur2(data: bytes) -> int:

@@ -1,0 +1,1 @@
+"""What analysts do with the log: find sound, listen again, compare, explain, draw, take it elsewhere."""

@@ -1,0 +1,279 @@
+"""A plan -> detections: listens to stretches of the log again, in a share of the partitions a process.
+
+Plan ──► processes ──► Detection, as they are decided ──► whoever asked
+             └──► Progress, and a Report for each partition; scores go to files beside one another
+"""
+
+import heapq
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from queue import Empty
+from threading import Event
+from typing import Any
+
+from confluent_kafka import KafkaException
+
+from earwitness.analysis.plan import InRange, Plan, ReplaySettings
+from earwitness.analysis.scores import ScoreWriter, join_scores
+from earwitness.settings import Settings
+from processors.batch import BatchSettings
+from processors.log import LogReader, Record
+from processors.partition import Output, Start
+from processors.pipeline import PartitionKey, Pipeline
+from processors.replay import TICK_S, Replayer, Stop, Stretch, paced, start_of
+from processors.run import Slot
+from processors.score import OnnxScorer
+from schemas.deadletter import DeadLetter
+from schemas.detection import Detection
+from schemas.errors import EarwitnessError, StopError
+
+PROGRESS_RECORDS = 2000
+QUEUED, LOOK_S, JOIN_S = 1000, 0.2, 5.0
+PACED_KBYTES, PACED_IN_S = 8192, 3.0
+"""A paced replay reads each partition on its own and ahead of time; its processes need a moment to start."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What was listened to: records read, windows by outcome, seconds of sound, and how long that took."""
+
+    records: int = 0
+    windows: dict[str, int] = field(default_factory=dict)
+    sound_s: float = 0.0
+    dead_letters: int = 0
+    elapsed_s: float = 0.0
+
+    def add(self, other: "Report") -> None:
+        """Add what another partition had."""
+        self.records += other.records
+        self.sound_s += other.sound_s
+        self.dead_letters += other.dead_letters
+        self.elapsed_s = max(self.elapsed_s, other.elapsed_s)
+        for outcome, count in other.windows.items():
+            self.windows[outcome] = self.windows.get(outcome, 0) + count
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """More records have been read."""
+
+    records: int
+
+
+Told = Detection | Progress | Report
+"""What listening yields; a Report ends each partition."""
+ReadSettings = Callable[[], Settings]
+"""Reads the settings anew: a process of ours makes its own parts from them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Records appended at `begin_ms` are due at `begin_s` of the monotonic clock, which processes share."""
+
+    speed: float
+    begin_ms: int
+    begin_s: float
+
+
+def listen(settings: ReadSettings, plan: Plan, how: ReplaySettings, stop: Event) -> Iterator[Told]:
+    """Listen to everything that is planned, in processes of its own if there is more than one partition.
+
+    Raises:
+        EarwitnessError: it cannot go on; nothing that was yielded is wrong for that.
+
+    """
+    pace = _pace(settings(), plan, how)
+    jobs = min(how.jobs or os.cpu_count() or 1, len(plan.stretches))
+    if jobs == 1:
+        yield from _listen(settings(), plan, how, pace, stop)
+    else:
+        yield from _in_processes(settings, _shares(plan, jobs), how, pace, stop)
+
+
+class Listener:
+    """Listens in this process and thread, with parts of its own.
+
+    `decided` is given every window that has anything of the range, with its outcome and scores.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: Plan,
+        stop: Stop,
+        pace: Pace | None = None,
+        decided: Callable[[Slot], None] | None = None,
+    ) -> None:
+        self._client, self._plan, self._pace, self._stop = settings.kafka.librdkafka(), plan, pace, stop
+        self._decision, codec = settings.decision(), settings.codec()
+        scorer = OnnxScorer(settings.model_directory, self._decision.spec, settings.scorer)
+        self._heard, self._in_range = decided, InRange(plan)
+        batch = BatchSettings(max_windows=settings.batch.max_windows, max_wait_ms=0)
+        pipeline = Pipeline(self._decision, codec, batch, self._decided)
+        self._replayer = Replayer(pipeline, codec, scorer.run, self._wanted)
+        self._report, self._told_records = Report(), 0
+
+    def listen(self) -> Iterator[Told]:
+        """Listen to all stretches of the plan at once; the Report comes last."""
+        began_s = time.monotonic()
+        with LogReader(self._client) as reader:
+            starts = {s.key: start_of(reader, s, self._decision) for s in self._plan.stretches}
+            for output in self._replayer.run(starts, self._records(reader, starts)):
+                yield from self._tell(output)
+            quiet = [s.key for s in self._plan.stretches if self._has_gone_quiet(reader, s)]
+            for output in self._replayer.finish(quiet):
+                yield from self._tell(output)
+        yield from self._in_range.rest()
+        self._report.records, self._report.elapsed_s = self._replayer.records, time.monotonic() - began_s
+        yield self._report
+
+    def _records(self, reader: LogReader, starts: Mapping[PartitionKey, Start]) -> Iterator[Record | None]:
+        stretches = [replace(s, first=starts[s.key].scan_from) for s in self._plan.stretches]
+        if self._pace is not None:
+            yield from self._paced(stretches, self._pace)
+            return
+        for topic in sorted({s.topic for s in stretches}):
+            wanted = {s.partition: (s.first, s.end) for s in stretches if s.topic == topic}
+            for record in reader.read(topic, wanted):
+                if self._stop.is_set():
+                    return
+                yield record
+
+    def _paced(self, stretches: Sequence[Stretch], pace: Pace) -> Iterator[Record | None]:
+        """Read all partitions in the order of their append times, each through a reader of its own."""
+        client = {**self._client, "queued.max.messages.kbytes": PACED_KBYTES}
+        with ExitStack() as stack:
+            logs = [
+                stack.enter_context(LogReader(client)).read(s.topic, {s.partition: (s.first, s.end)})
+                for s in stretches
+            ]
+            in_order = heapq.merge(*logs, key=lambda record: record.timestamp)
+            yield from paced(in_order, self._awaited, pace.speed, pace.begin_ms, pace.begin_s, self._stop)
+
+    def _tell(self, output: Output) -> Iterator[Told]:
+        record = output.record
+        if isinstance(record, Detection):
+            yield from self._in_range.feed(record)
+        elif isinstance(record, DeadLetter):
+            self._report.dead_letters += 1
+        if self._replayer.records >= self._told_records + PROGRESS_RECORDS:
+            yield Progress(self._replayer.records - self._told_records)
+            self._told_records = self._replayer.records
+
+    def _wanted(self, key: bytes) -> bool:
+        return self._plan.wanted.names(key.decode("utf-8", "replace"))
+
+    def _awaited(self, record: Record) -> bool:
+        return record.key is not None and self._wanted(record.key)
+
+    def _decided(self, slot: Slot) -> None:
+        window, fresh = slot.window, slot.window.fresh
+        self._report.sound_s += (fresh.end_sample - fresh.start_sample) / slot.run.place.rate_hz
+        self._report.windows[str(slot.outcome)] = self._report.windows.get(str(slot.outcome), 0) + 1
+        if self._heard is not None and self._plan.holds(slot.run.place.partition, window):
+            self._heard(slot)
+
+    def _has_gone_quiet(self, reader: LogReader, stretch: Stretch) -> bool:
+        """Say whether a worker would have closed every run by now: the log ends here, and has for a while."""
+        if self._stop.is_set() or stretch.end < reader.limits(stretch.topic)[stretch.partition][1]:
+            return False
+        last = reader.at(stretch.topic, stretch.partition, stretch.end - 1)
+        rules = self._decision.rules
+        quiet_s = rules.idle_s + rules.margin_s + TICK_S
+        return last is not None and time.time() - last.timestamp / 1000 > quiet_s
+
+
+def _listen(
+    settings: Settings, plan: Plan, how: ReplaySettings, pace: Pace | None, stop: Stop
+) -> Iterator[Told]:
+    if how.scores is None:
+        yield from Listener(settings, plan, stop, pace).listen()
+        return
+    with ScoreWriter(how.scores, settings.decision().spec.labels) as scores:
+        yield from Listener(settings, plan, stop, pace, scores.add).listen()
+
+
+# -- processes ----------------------------------------------------------------------------------------------
+
+
+def _in_processes(
+    settings: ReadSettings, shares: Sequence[Plan], how: ReplaySettings, pace: Pace | None, stop: Event
+) -> Iterator[Told]:
+    context = multiprocessing.get_context("spawn")  # a fork would copy clients whose threads stay behind
+    queue, halt = context.Queue(QUEUED), context.Event()
+    processes = [
+        context.Process(target=_work, args=(settings, share, _part(how, at), pace, queue, halt), daemon=True)
+        for at, share in enumerate(shares)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        yield from _gathered(processes, queue, lambda: halt.set() if stop.is_set() else None)
+    finally:
+        halt.set()
+        queue.cancel_join_thread()
+        for process in processes:
+            process.join(JOIN_S)
+            process.kill()
+    if how.scores is not None:
+        join_scores([_score_file(how.scores, at) for at in range(len(shares))], how.scores)
+
+
+def _gathered(processes: Sequence[Any], queue: Any, look: Callable[[], object]) -> Iterator[Told]:
+    reports = 0
+    while reports < len(processes):
+        look()
+        try:
+            told = queue.get(timeout=LOOK_S)
+        except Empty:
+            ended = [p.exitcode for p in processes if p.exitcode]
+            if ended:
+                raise StopError(f"a process that listens ended with status {ended[0]}") from None
+            continue
+        if isinstance(told, str):
+            raise StopError(told)
+        reports += isinstance(told, Report)
+        yield told
+
+
+def _work(
+    settings: ReadSettings, plan: Plan, how: ReplaySettings, pace: Pace | None, queue: Any, halt: Any
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us is told, and tells us
+    try:
+        for told in _listen(settings(), plan, how, pace, halt):
+            queue.put(told)
+    except (EarwitnessError, KafkaException) as exc:
+        queue.put(f"{exc}")
+
+
+def _shares(plan: Plan, jobs: int) -> list[Plan]:
+    """Share the stretches out, the longest first, each to whoever has least."""
+    shares: list[list[Stretch]] = [[] for _ in range(jobs)]
+    for stretch in sorted(plan.stretches, key=lambda s: s.first - s.end):
+        min(shares, key=lambda share: sum(s.end - s.first for s in share)).append(stretch)
+    return [replace(plan, stretches=tuple(share)) for share in shares]
+
+
+def _part(how: ReplaySettings, at: int) -> ReplaySettings:
+    return how if how.scores is None else replace(how, scores=_score_file(how.scores, at))
+
+
+def _score_file(target: Path, at: int) -> Path:
+    return target.with_name(f".{target.stem}.{at}.parquet")
+
+
+def _pace(settings: Settings, plan: Plan, how: ReplaySettings) -> Pace | None:
+    """Return when which sound is due: the first record that is meant, in a moment."""
+    if how.speed is None:
+        return None
+    with LogReader(settings.kafka.librdkafka()) as reader:
+        firsts = [reader.at(s.topic, s.partition, s.first) for s in plan.stretches]
+    begin_ms = min(record.timestamp for record in firsts if record is not None)
+    return Pace(how.speed, begin_ms, time.monotonic() + PACED_IN_S)

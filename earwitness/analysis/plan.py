@@ -1,0 +1,204 @@
+"""The sound that is meant -> a plan: which stretches of which partitions to listen to again.
+
+    sensors, from, to ──► coverage ──► offsets, a lead before and a tail after ──► stretches
+
+What is heard in the lead and the tail is not told: it makes the range's edges right (`processors/replay.py`).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from earwitness.analysis.lookup import SLACK_S, Lookup, TimeBase, Wanted, utc_text
+from processors.decision import Decision
+from processors.replay import Stretch, lead_s, settled_s, tail_s
+from processors.window import Window
+from schemas.coverage import Coverage
+from schemas.detection import Detection, DetectionState
+from schemas.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to listen to again, to answer for the sound that is meant.
+
+    `frames` are the frames in the range by partition, where the broker's clock names it. `removed` counts the
+    records of the stretches that retention has removed.
+    """
+
+    wanted: Wanted
+    stretches: tuple[Stretch, ...]
+    frames: Mapping[int, tuple[int, int]] | None
+    removed: int
+
+    @property
+    def records(self) -> int:
+        """How many records there are to read."""
+        return sum(stretch.end - stretch.first for stretch in self.stretches)
+
+    def holds(self, partition: int, found: Detection | Window) -> bool:
+        """Say whether a detection, or a window, has anything of the range."""
+        if self.frames is not None:
+            first, end = self.frames[partition]
+            return found.first_offset < end and found.last_offset >= first
+        return self.wanted.overlaps(found.start_us, found.end_us)
+
+    def begins_before(self, found: Detection) -> bool:
+        """Say whether a detection began before the range."""
+        if self.frames is not None:
+            return found.first_offset < self.frames[found.partition][0]
+        return self.wanted.begin_us is not None and found.start_us < self.wanted.begin_us
+
+
+class InRange:
+    """Passes on what is said of detections in the range.
+
+    A detection that began before the range is told only once it is known to reach into it: its first window
+    may end later than the detection, which the next segment cuts.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._waiting: dict[str, Detection] = {}
+
+    def feed(self, said: Detection) -> list[Detection]:
+        """Take the next statement; return those that can be told now."""
+        if said.state is DetectionState.ACTIVE and self._plan.begins_before(said):
+            self._waiting[said.id] = said
+            return []
+        before = self._waiting.pop(said.id, None)
+        if not self._plan.holds(said.partition, said):
+            return []
+        return [said] if before is None else [before, said]
+
+    def rest(self) -> list[Detection]:
+        """Return what has not ended where the log ends, as far as it is in the range."""
+        return [said for said in self._waiting.values() if self._plan.holds(said.partition, said)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplaySettings:
+    """How to listen: `speed` is a multiple of the pace at which the sound was appended, None for the fastest.
+
+    `lead_s` and `tail_s` widen what is listened to beyond what the range's edges need.
+    """
+
+    speed: float | None = None
+    jobs: int = 0
+    """Processes; 0 for one a core."""
+    lead_s: float = 0.0
+    tail_s: float = 0.0
+    everywhere: bool = False
+    scores: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.speed is not None and not 0 < self.speed <= 1e6:
+            raise ConfigurationError("--speed", self.speed, "more than 0, or max")
+        if not 0 <= self.jobs <= 256:
+            raise ConfigurationError("--jobs", self.jobs, "0 to 256")
+        for key, value in (("--pre-roll", self.lead_s), ("--post-roll", self.tail_s)):
+            if not 0 <= value <= 86_400:
+                raise ConfigurationError(key, value, "0 to 86400 s")
+
+
+def plan(lookup: Lookup, decision: Decision, wanted: Wanted, how: ReplaySettings | None = None) -> Plan:
+    """Find what has to be listened to.
+
+    Raises:
+        ConfigurationError: nothing in the log is of the sound that is meant.
+
+    """
+    how, frames = how or ReplaySettings(), None
+    if wanted.begin_us is None and wanted.end_us is None:
+        stretches = _whole(lookup, wanted)
+    else:
+        stretches = _covered(lookup, decision, wanted, how)
+    if wanted.clock is TimeBase.BROKER:
+        frames = lookup.frame_offsets(wanted)
+        stretches += _appended(lookup, decision, wanted, how)  # no worker may have said anything of it yet
+    stretches = [_until_settled(lookup, decision, stretch) for stretch in _joined(stretches)]
+    present = [(stretch, _present(lookup, stretch)) for stretch in stretches]
+    removed = sum(there.first - stretch.first for stretch, there in present)
+    found = tuple(there for _, there in present if there.first < there.end)
+    if not found:
+        raise _nothing(lookup, wanted)
+    return Plan(wanted, found, frames, removed)
+
+
+def _whole(lookup: Lookup, wanted: Wanted) -> list[Stretch]:
+    return _stretches(lookup, wanted, lookup.reader.limits(lookup.topics.frames))
+
+
+def _appended(lookup: Lookup, decision: Decision, wanted: Wanted, how: ReplaySettings) -> list[Stretch]:
+    wide = wanted.widened(lead_s(decision) + how.lead_s, tail_s(decision) + how.tail_s)
+    return _stretches(lookup, wanted, lookup.frame_offsets(wide))
+
+
+def _stretches(lookup: Lookup, wanted: Wanted, bounds: Mapping[int, tuple[int, int]]) -> list[Stretch]:
+    topic = lookup.topics.frames
+    return [Stretch(topic, number, *bounds[number]) for number in lookup.partitions_of(wanted, topic)]
+
+
+def _covered(lookup: Lookup, decision: Decision, wanted: Wanted, how: ReplaySettings) -> list[Stretch]:
+    """Find the sound through coverage; the lead and the tail count samples: a sensor's clock may step.
+
+    Coverage is read twice, since that of an hour of a large fleet is more than one would keep in memory.
+    """
+    before_s, after_s = lead_s(decision) + how.lead_s, tail_s(decision) + how.tail_s
+    slack_s = SLACK_S + max(before_s, after_s)
+    edges: dict[tuple[str | None, str | None], tuple[int, int]] = {}
+    for said, meant in lookup.nearby(wanted, slack_s, everywhere=how.everywhere):
+        if meant:
+            start, end = _samples(said)
+            low, high = edges.get((said.sensor, said.epoch), (start, end))
+            edges[said.sensor, said.epoch] = min(low, start), max(high, end)
+    found = []
+    for said, _ in lookup.nearby(wanted, slack_s, everywhere=how.everywhere):
+        low, high = edges.get((said.sensor, said.epoch), (0, 0))
+        (start, end), rate = _samples(said), said.sample_rate_hz or 0
+        if end > low - before_s * rate and start < high + after_s * rate and low < high:
+            found.append(Stretch(said.topic, said.partition, said.first_offset, said.last_offset + 1))
+    return found
+
+
+def _samples(said: Coverage) -> tuple[int, int]:
+    return said.start_sample or 0, said.end_sample or 0
+
+
+def _joined(stretches: Iterable[Stretch]) -> list[Stretch]:
+    """Return one stretch for each partition that has any records."""
+    found: dict[tuple[str, int], Stretch] = {}
+    for s in stretches:
+        there = found.get(s.key, s)
+        found[s.key] = replace(there, first=min(there.first, s.first), end=max(there.end, s.end))
+    return [found[key] for key in sorted(found) if found[key].first < found[key].end]
+
+
+def _until_settled(lookup: Lookup, decision: Decision, stretch: Stretch) -> Stretch:
+    """Read on until every run that ended is closed, and what coverage had not said yet is in."""
+    reader, (_, high) = lookup.reader, lookup.reader.limits(stretch.topic)[stretch.partition]
+    last = reader.at(stretch.topic, stretch.partition, min(stretch.end, high) - 1)
+    if last is None:
+        return stretch
+    after_ms = last.timestamp + round((settled_s(decision) + tail_s(decision)) * 1000) + 1
+    end = reader.offsets_at(stretch.topic, after_ms)[stretch.partition] + 1
+    return replace(stretch, end=max(stretch.end, min(high, end)))
+
+
+def _present(lookup: Lookup, stretch: Stretch) -> Stretch:
+    low, high = lookup.reader.limits(stretch.topic)[stretch.partition]
+    first = max(stretch.first, low)
+    return replace(stretch, first=first, end=max(first, min(stretch.end, high)))
+
+
+def _nothing(lookup: Lookup, wanted: Wanted) -> ConfigurationError:
+    who = ", ".join(wanted.sensors) or "any sensor"
+    meant = f"{who}, {utc_text(wanted.begin_us)} to {utc_text(wanted.end_us)}"
+    states = [state for name, state in lookup.states().items() if wanted.names(name)]
+    if not states:
+        said = f"no worker has heard it; --clock broker takes the range of {lookup.topics.frames} itself"
+        return ConfigurationError("the sound", meant, f"sound that is in the log: {said}")
+    last = max(states, key=lambda state: state.captured_at_us)
+    own, off_s = utc_text(last.captured_at_us), -last.clock_offset_us / 1e6
+    said = f"{last.sensor} was last heard at {own} by its own clock, {off_s:+.1f} s from the broker's"
+    return ConfigurationError("the sound", meant, f"sound in the log: {said} (--clock, --everywhere)")

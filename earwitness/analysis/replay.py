@@ -1,0 +1,181 @@
+"""Recorded sound -> what any model hears in it: a range of the log through the pipeline that runs live.
+
+    range ──► plan ──► listen, in processes ──► detections ──► standard output, a file, a topic
+                                  └──► scores of every window (Parquet)
+
+The detections in the range are those that a worker with the same decision digest publishes, by id and field
+by field.
+"""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from confluent_kafka import KafkaError, Message, Producer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from earwitness.analysis.heard import WRITTEN, check_target, write_detections
+from earwitness.analysis.listen import Progress as Read
+from earwitness.analysis.listen import ReadSettings, Report, listen
+from earwitness.analysis.lookup import Lookup, Wanted, upserted
+from earwitness.analysis.plan import Plan, ReplaySettings, plan
+from earwitness.settings import Settings
+from earwitness.topics import TopicAdmin
+from processors.ledger import SCORER_HEADER
+from processors.log import LogReader
+from processors.score import ONNX_IDENTITY
+from schemas.codec import Codec
+from schemas.detection import Detection
+from schemas.errors import ConfigurationError, DeliveryError
+
+FLUSH_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Where detections go: as they are decided to `show` and to a topic, in the end to a file."""
+
+    show: Callable[[Detection], None] | None = None
+    file: Path | None = None
+    topic: str | None = None
+    force: bool = False
+    """Files that are there already are written over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What came of a replay; each detection as a consumer holds it, by sensor and time."""
+
+    detections: list[Detection]
+    report: Report
+    plan: Plan
+
+    def as_text(self) -> str:
+        """Return what a person wants to know on one line."""
+        report, windows = self.report, sum(self.report.windows.values())
+        pace = report.sound_s / report.elapsed_s if report.elapsed_s else 0.0
+        text = (
+            f"{len(self.detections)} detections in {report.sound_s:.0f} s of sound, {windows} windows, "
+            f"{report.records} records; {report.elapsed_s:.1f} s, {pace:.0f} times real time"
+        )
+        if report.dead_letters:
+            text += f"; {report.dead_letters} records that cannot be read"
+        if self.plan.removed:
+            text += f"; {self.plan.removed} records of the range have been removed by retention"
+        return text
+
+
+def replay(
+    read_settings: ReadSettings, wanted: Wanted, how: ReplaySettings, targets: Targets, stop: Event
+) -> Replayed:
+    """Listen to a range again.
+
+    Raises:
+        ConfigurationError: there is no such sound, or a target cannot be written.
+        EarwitnessError: it cannot go on.
+
+    """
+    if targets.file is not None:
+        check_target("--out", targets.file, WRITTEN, force=targets.force)
+    if how.scores is not None:
+        check_target("--scores", how.scores, (".parquet",), force=targets.force)
+    settings = read_settings()
+    with LogReader(settings.kafka.librdkafka()) as reader:
+        lookup = Lookup(reader, settings.codec(), settings.tenant)
+        planned = plan(lookup, settings.decision(), wanted, how)
+    said: list[Detection] = []
+    report = Report()
+    with _topic(settings, targets.topic) as publish, _progress(planned) as advance:
+        for told in listen(read_settings, planned, how, stop):
+            if isinstance(told, Detection):
+                said.append(told)
+                publish(told)
+                if targets.show is not None:
+                    targets.show(told)
+            elif isinstance(told, Read):
+                advance(told.records)
+            else:
+                report.add(told)
+    found = sorted(upserted(said), key=lambda d: (d.sensor, d.start_us, d.label))
+    if targets.file is not None:
+        write_detections(targets.file, found)
+    return Replayed(found, report, planned)
+
+
+@contextmanager
+def _progress(planned: Plan) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal's standard error how far it is."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    columns = TextColumn("{task.percentage:3.0f} %"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("replay", total=planned.records)
+        yield lambda records: progress.advance(task, records)
+
+
+@contextmanager
+def _topic(settings: Settings, name: str | None) -> Iterator[Callable[[Detection], None]]:
+    """Publish to a topic that is nobody else's; all is acknowledged at the end.
+
+    Raises:
+        ConfigurationError: the topic is one of the tenant's own, or cannot be made.
+        DeliveryError: something was not delivered.
+
+    """
+    if name is None:
+        yield lambda _: None
+        return
+    client = settings.kafka.librdkafka()
+    _make_topic(settings, name)
+    target = _Target(client, name, settings.codec())
+    yield target.publish
+    target.close()
+
+
+class _Target:
+    """A topic of a replay's own: keyed and partitioned as the sensors' frames are."""
+
+    def __init__(self, client: Mapping[str, Any], topic: str, codec: Codec) -> None:
+        options = {**client, "enable.idempotence": True, "acks": "all", "partitioner": "murmur2_random"}
+        self._producer = Producer(options, logger=logging.getLogger("librdkafka"))
+        self._topic, self._codec = topic, codec
+        self._failure: KafkaError | None = None
+
+    def publish(self, found: Detection) -> None:
+        headers: list[tuple[str, str | bytes | None]] = [(SCORER_HEADER, ONNX_IDENTITY.encode())]
+        value, key = self._codec.encode(found), found.sensor.encode()
+        while True:
+            try:
+                self._producer.produce(self._topic, value, key, headers=headers, on_delivery=self._delivered)
+            except BufferError:
+                self._producer.poll(1.0)
+            else:
+                break
+        self._producer.poll(0)
+
+    def close(self) -> None:
+        left = self._producer.flush(FLUSH_S)
+        if left or self._failure is not None:
+            reason = self._failure.str() if self._failure else f"{left} not acknowledged in {FLUSH_S:g} s"
+            raise DeliveryError(f"not everything was published to {self._topic}: {reason}")
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        self._failure = self._failure or error
+
+
+def _make_topic(settings: Settings, name: str) -> None:
+    topics = settings.tenant
+    if name in (topics.frames, topics.backfill, *topics.outputs):
+        raise ConfigurationError("--to-topic", name, "a topic of its own: what runs live writes to this one")
+    admin = TopicAdmin(settings.kafka.librdkafka())
+    if name in admin.partitions([name]):
+        return
+    frames = admin.describe([topics.frames])[topics.frames]
+    admin.create_log(name, frames.partitions, frames.replicas)

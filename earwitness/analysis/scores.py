@@ -1,0 +1,110 @@
+"""Windows and their scores -> Parquet: one row a window, one column a label, for DuckDB and pandas.
+
+Rows come in no particular order: sort them by sensor, epoch and window.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from processors.run import Slot
+from schemas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+ROWS = 10_000
+"""Rows that are written at once."""
+
+
+class ScoreWriter:
+    """Writes scores to a file, a bounded number of rows in memory.
+
+    Raises:
+        ConfigurationError: the file cannot be written, or pyarrow is not installed.
+
+    """
+
+    def __init__(self, path: Path, labels: Sequence[str]) -> None:
+        self._labels, self._rows = tuple(labels), list[dict[str, Any]]()
+        self._schema = _schema(self._labels)
+        self._writer = _open(path, self._schema)
+
+    def __enter__(self) -> "ScoreWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write()
+        self._writer.close()
+
+    def add(self, slot: Slot) -> None:
+        """Take a window whose outcome is known."""
+        window, place = slot.window, slot.run.place
+        row = {
+            "sensor": place.sensor,
+            "epoch": place.epoch,
+            "window": window.index,
+            "start_sample": window.start_sample,
+            "end_sample": window.end_sample,
+            "sample_rate_hz": place.rate_hz,
+            "start": window.start_us,
+            "end": window.end_us,
+            "outcome": str(slot.outcome),
+            "missing_samples": window.missing,
+            "topic": place.topic,
+            "partition": place.partition,
+            "first_offset": window.first_offset,
+            "last_offset": window.last_offset,
+        }
+        scores = [None] * len(self._labels) if slot.scores is None else slot.scores.tolist()
+        self._rows.append(row | {_column(label): s for label, s in zip(self._labels, scores, strict=True)})
+        if len(self._rows) >= ROWS:
+            self._write()
+
+    def _write(self) -> None:
+        import pyarrow
+
+        self._writer.write_table(pyarrow.Table.from_pylist(self._rows, self._schema))
+        self._rows.clear()
+
+
+def join_scores(parts: Sequence[Path], target: Path) -> None:
+    """Join files of scores into one, and remove them."""
+    from pyarrow import parquet
+
+    files = [parquet.ParquetFile(part) for part in parts]
+    with parquet.ParquetWriter(target, files[0].schema_arrow, compression="zstd") as writer:
+        for file in files:
+            for rows in file.iter_batches(ROWS):
+                writer.write_batch(rows)
+    for part in parts:
+        part.unlink()
+
+
+def _column(label: str) -> str:
+    return f"score_{label}"
+
+
+def _schema(labels: Sequence[str]) -> "pyarrow.Schema":
+    try:
+        import pyarrow as pa
+    except ImportError as exc:
+        accepted = "an environment with pyarrow, as `make demo` makes it: the extra `analyst`"
+        raise ConfigurationError("--scores", "pyarrow is missing", accepted) from exc
+
+    time, text = pa.timestamp("us", tz="UTC"), pa.dictionary(pa.int32(), pa.string())
+    fixed: list[tuple[str, Any]] = [("sensor", text), ("epoch", text), ("window", pa.int64())]
+    fixed += [(name, pa.int64()) for name in ("start_sample", "end_sample")]
+    fixed += [("sample_rate_hz", pa.int32()), ("start", time), ("end", time), ("outcome", text)]
+    fixed += [("missing_samples", pa.int64()), ("topic", text), ("partition", pa.int32())]
+    fixed += [("first_offset", pa.int64()), ("last_offset", pa.int64())]
+    return pa.schema([*fixed, *((_column(label), pa.float32()) for label in labels)])
+
+
+def _open(path: Path, schema: "pyarrow.Schema") -> Any:
+    from pyarrow import parquet
+
+    try:
+        return parquet.ParquetWriter(path, schema, compression="zstd")
+    except OSError as exc:
+        raise ConfigurationError("--scores", str(path), f"a file that can be written: {exc}") from exc

@@ -1,0 +1,257 @@
+"""Coverage, detections -> what a sensor's time looked like: outcomes without overlap, levels, labels.
+
+    coverage   ├─SCORED──┤├GAP┤├SCORED─┤     ├─SCORED─┤     records overlap where somebody repeated them
+    spans      ├─SCORED──┤├GAP┤├SCORED─┤NOT_HEARD├────┤     one outcome for every moment: SCORED first
+    columns    │ 1 │ 2 │ 3 │ 4 │ 5 │ 6 │ 7 │ 8 │ 9 │        as many as a screen has
+
+Pure; drawing is left to `earwitness/analysis/draw_text.py` and `earwitness/analysis/draw_png.py`.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import log10
+
+from earwitness.analysis.lookup import utc_text
+from schemas.coverage import Coverage, Outcome
+from schemas.detection import Detection
+from schemas.errors import ConfigurationError
+
+NOT_HEARD = "NOT_HEARD"
+"""Nobody has said anything about it: no sound arrived, or no worker has read it."""
+PREFERENCE = tuple(outcome.value for outcome in Outcome)
+"""What holds where statements about the same sound differ: the first of these."""
+SEVERITY = (
+    NOT_HEARD,
+    Outcome.EXPIRED.value,
+    Outcome.FAILED.value,
+    Outcome.SHED.value,
+    Outcome.GAP.value,
+    Outcome.SHORT.value,
+    Outcome.SCORED.value,
+)
+"""What a column shows of several outcomes in it: the first of these. No deafness is too short to be seen."""
+SEAM_US = 10_000
+"""Less time between two statements is rounding: their samples touch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One outcome for `[start_us, end_us)`."""
+
+    start_us: int
+    end_us: int
+    outcome: str
+
+    @property
+    def length_us(self) -> int:
+        """How long it took."""
+        return self.end_us - self.start_us
+
+
+@dataclass(frozen=True, slots=True)
+class Loudness:
+    """How `[start_us, end_us)` sounded, in dB relative to full scale; None is digital silence."""
+
+    start_us: int
+    end_us: int
+    rms_dbfs: float | None
+    peak_dbfs: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What a part of the time shows: its worst outcome, its level, its labels with their highest scores."""
+
+    start_us: int
+    end_us: int
+    outcome: str
+    rms_dbfs: float | None
+    peak_dbfs: float | None
+    labels: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """A sensor's `[begin_us, end_us)`; spans lie end to end over all of it."""
+
+    sensor: str
+    begin_us: int
+    end_us: int
+    spans: tuple[Span, ...]
+    levels: tuple[Loudness, ...]
+    detections: tuple[Detection, ...]
+    deciders: tuple[str, ...]
+    """Models and the first characters of decision digests."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return the labels that were heard, the most frequent first."""
+        return tuple(label for label, _ in Counter(d.label for d in self.detections).most_common())
+
+    def share(self) -> dict[str, float]:
+        """Return which fraction of the time met with each outcome, the worst last."""
+        total: Counter[str] = Counter()
+        for span in self.spans:
+            total[span.outcome] += span.length_us
+        length_us = self.end_us - self.begin_us
+        return {outcome: total[outcome] / length_us for outcome in reversed(SEVERITY) if total[outcome]}
+
+    def columns(self, count: int) -> list[Column]:
+        """Return the time cut into `count` columns of equal length."""
+        length_us = self.end_us - self.begin_us
+        cuts = [self.begin_us + length_us * number // count for number in range(count + 1)]
+        starts = [span.start_us for span in self.spans]
+        return [
+            Column(
+                begin, end, self._worst(starts, begin, end), *self._level(begin, end), self._heard(begin, end)
+            )
+            for begin, end in pairwise(cuts)
+        ]
+
+    def rows(self) -> list[dict[str, object]]:
+        """Return everything that is drawn, for programs."""
+        spans = [
+            {"kind": "outcome", "outcome": s.outcome, **_times(s.start_us, s.end_us)} for s in self.spans
+        ]
+        levels = [
+            {
+                "kind": "level",
+                "rms_dbfs": p.rms_dbfs,
+                "peak_dbfs": p.peak_dbfs,
+                **_times(p.start_us, p.end_us),
+            }
+            for p in self.levels
+        ]
+        detections = [
+            {
+                "kind": "detection",
+                "label": d.label,
+                "peak_score": d.peak_score,
+                "id": d.id,
+                **_times(d.start_us, d.end_us),
+            }
+            for d in self.detections
+        ]
+        return [{"sensor": self.sensor, **row} for row in (*spans, *levels, *detections)]
+
+    def _worst(self, starts: Sequence[int], begin: int, end: int) -> str:
+        first, last = bisect_right(starts, begin) - 1, bisect_left(starts, end)
+        return min((span.outcome for span in self.spans[first:last]), key=SEVERITY.index)
+
+    def _level(self, begin: int, end: int) -> tuple[float | None, float | None]:
+        """Return the energy mean of the levels in a part of the time, and their highest peak."""
+        inside = [(min(p.end_us, end) - max(p.start_us, begin), p) for p in self.levels]
+        parts = [(overlap, p) for overlap, p in inside if overlap > 0]
+        energy = sum(overlap * 10 ** (p.rms_dbfs / 10) for overlap, p in parts if p.rms_dbfs is not None)
+        peaks = [p.peak_dbfs for _, p in parts if p.peak_dbfs is not None]
+        if not energy:
+            return None, None
+        return 10 * log10(energy / sum(overlap for overlap, _ in parts)), max(peaks, default=None)
+
+    def _heard(self, begin: int, end: int) -> dict[str, float]:
+        scores: dict[str, float] = {}
+        for d in self.detections:
+            if d.start_us < end and d.end_us > begin:
+                scores[d.label] = max(scores.get(d.label, 0.0), d.peak_score or 0.0)
+        return scores
+
+
+def timeline(
+    sensor: str,
+    begin_us: int,
+    end_us: int,
+    coverage: Sequence[Coverage],
+    detections: Sequence[Detection],
+    expired: Sequence[Coverage] = (),
+) -> Timeline:
+    """Lay out what was said of a sensor's time.
+
+    `expired` are statements about offsets only: where nothing else was said, and they lie between what was
+    said before and after, retention was faster than any worker.
+
+    Raises:
+        ConfigurationError: there is no time between begin and end.
+
+    """
+    if begin_us >= end_us:
+        raise ConfigurationError("--to", utc_text(end_us), f"a time after {utc_text(begin_us)}")
+    timed = [c for c in coverage if c.start_us is not None and c.end_us is not None]
+    holes = _expired_holes(timed, expired)
+    said = [(c.start_us or 0, c.end_us or 0, c.outcome.value) for c in timed] + holes
+    levels = [
+        Loudness(c.start_us or 0, c.end_us or 0, c.level.rms_dbfs, c.level.peak_dbfs)
+        for c in _once(timed)
+        if c.level is not None
+    ]
+    deciders = {f"decision {c.decision_digest[:12]}": None for c in timed}
+    models = {f"model {d.model_name}/{d.model_version}": None for d in detections}
+    inside = [d for d in detections if d.start_us < end_us and d.end_us > begin_us]
+    return Timeline(
+        sensor,
+        begin_us,
+        end_us,
+        tuple(spans(said, begin_us, end_us)),
+        tuple(levels),
+        tuple(sorted(inside, key=lambda d: (d.start_us, d.label))),
+        (*models, *deciders),
+    )
+
+
+def spans(said: Iterable[tuple[int, int, str]], begin_us: int, end_us: int) -> list[Span]:
+    """Return one outcome for every moment of `[begin_us, end_us)`: the union of statements, SCORED first."""
+    changes = sorted(
+        change for start, end, outcome in said for change in ((start, 1, outcome), (end, -1, outcome))
+    )
+    active: Counter[str] = Counter()
+    found: list[Span] = []
+    at = begin_us
+    for time_us, step, outcome in [*changes, (end_us, 0, "")]:
+        time_us = min(max(time_us, begin_us), end_us)
+        if time_us > at:
+            _extend(found, at, time_us, next((o for o in PREFERENCE if active[o] > 0), NOT_HEARD))
+            at = time_us
+        active[outcome] += step
+    return found
+
+
+def _extend(found: list[Span], start_us: int, end_us: int, outcome: str) -> None:
+    """Add a span, joined with the one before it where that says the same; seams take its outcome."""
+    if found and outcome == NOT_HEARD and end_us - start_us < SEAM_US:
+        outcome = found[-1].outcome
+    if found and found[-1].outcome == outcome:
+        found[-1] = Span(found[-1].start_us, end_us, outcome)
+    else:
+        found.append(Span(start_us, end_us, outcome))
+
+
+def _once(said: Iterable[Coverage]) -> list[Coverage]:
+    """Return statements in order of time, without those about sound that another one has told of."""
+    found: list[Coverage] = []
+    for c in sorted(said, key=lambda c: (c.start_us or 0, -(c.end_us or 0))):
+        if not found or (c.end_us or 0) > (found[-1].end_us or 0):
+            found.append(c)
+    return found
+
+
+def _expired_holes(said: Sequence[Coverage], expired: Sequence[Coverage]) -> list[tuple[int, int, str]]:
+    """Return the times between two statements whose frames lie on both sides of offsets that expired."""
+    holes = []
+    for before, after in pairwise(sorted(said, key=lambda c: (c.partition, c.first_offset))):
+        lost = (e for e in expired if (e.topic, e.partition) == (after.topic, after.partition))
+        if before.partition == after.partition and any(
+            e.first_offset > before.last_offset and e.last_offset < after.first_offset for e in lost
+        ):
+            holes.append((before.end_us or 0, after.start_us or 0, Outcome.EXPIRED.value))
+    return [hole for hole in holes if hole[0] < hole[1]]
+
+
+def _times(start_us: int, end_us: int) -> dict[str, object]:
+    return {
+        "start_us": start_us,
+        "end_us": end_us,
+        "start_utc": utc_text(start_us),
+        "end_utc": utc_text(end_us),
+    }
