@@ -1,48 +1,137 @@
 """`earwitness capture` and `earwitness simulate`: sound into the frames topic."""
 
 import gc
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
+from earwitness.opening import Sound
+from earwitness.progress import Reading
 from earwitness.settings import Settings
-from producers.capture import Capture, CaptureSettings, Played
+from producers.capture import Capture, CaptureSettings
 from producers.clips import Clip, ClipPool, mono
 from producers.fleet import Fleet, FleetReport, FleetSettings
+from producers.live import LiveCapture, LiveSettings
+from producers.meter import Meter
+from producers.outlet import Played
 from producers.publisher import FramePublisher
-from producers.sources.files import FileSource, files_in
+from producers.sources.files import files_in
+from producers.sources.folder import WatchedFolder, open_file
 from producers.sources.scene import Scene
-from schemas.errors import DeliveryError
+from schemas.errors import CaptureError, DeliveryError
+
+_LOG = logging.getLogger(__name__)
 
 FLUSH_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureReport:
-    """What a capture did, and what of it is stored."""
+    """What a capture did, and what of it is stored. `broken`: recordings not read to their end."""
 
     played: Played
     acknowledged: int
+    undelivered: int = 0
+    broken: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing was lost."""
+        return not (self.undelivered or self.broken or self.played.losses)
+
+    def as_line(self, sensor: str) -> str:
+        """Return it as one line."""
+        played = self.played
+        said = [f"{sensor}: {self.acknowledged} frames stored, {played.samples} samples"]
+        said.append(f"{played.epochs} {'epoch' if played.epochs == 1 else 'epochs'}")
+        if played.losses:
+            said.append(f"LOST {played.lost_samples} samples that were counted, {played.losses} times")
+        if self.undelivered:
+            said.append(f"NOT DELIVERED: {self.undelivered} frames")
+        if self.broken:
+            said.append(f"BROKEN: {self.broken} recordings")
+        return "; ".join(said)
 
 
-def capture(settings: Settings, path: Path, sensor: str, how: CaptureSettings, stop: Event) -> CaptureReport:
-    """Play a file, or a folder of files, as one sensor.
+class CaptureRun:
+    """One `earwitness capture`, of whatever kind of sound."""
+
+    def __init__(self, sensor: str, publisher: FramePublisher, how: CaptureSettings, stop: Event) -> None:
+        self._sensor, self._publisher, self._how, self._stop = sensor, publisher, how, stop
+        self._meter, self._past, self.broken = Meter(), Played(), 0
+        self._playing: tuple[str, Capture] | None = None
+        self._live: LiveCapture | None = None
+
+    @property
+    def played(self) -> Played:
+        """What was captured so far."""
+        if self._live is not None:
+            return self._live.played
+        return self._past + self._playing[1].played if self._playing is not None else self._past
+
+    def reading(self) -> Reading:
+        """Return how it is doing; the level is of the sound since the last time."""
+        return Reading(self._meter.take(), self.played, self._publisher.counts)
+
+    def play(self, sound: Sound) -> None:
+        """Capture until the sound ends or `stop` is set.
+
+        Raises:
+            CaptureError: there is no sound, or no more of it.
+            DeliveryError: the publisher has failed for good.
+
+        """
+        if isinstance(sound, WatchedFolder):
+            for file in sound.files(self._stop):
+                self._play_file(file)
+        elif isinstance(sound, list):
+            self._player(self._sensor).play(sound, self._stop)
+        else:
+            settings = LiveSettings(self._how.partition_check_s, self._how.framer)
+            self._live = LiveCapture(self._sensor, self._publisher, settings, meter=self._meter)
+            self._live.run(sound, self._stop)
+
+    def _play_file(self, file: Path) -> None:
+        sensor = self._sensor.replace("{stem}", file.stem).replace("{folder}", file.parent.name)
+        try:
+            _LOG.info("%s: %s", sensor, file)
+            self._player(sensor).play([open_file(file)], self._stop)
+        except CaptureError as exc:
+            self.broken += 1
+            _LOG.error("%s; the watch goes on", exc)
+
+    def _player(self, sensor: str) -> Capture:
+        if self._playing is None or self._playing[0] != sensor:
+            self._past = self.played
+            self._playing = sensor, Capture(sensor, self._publisher, self._how, meter=self._meter)
+        return self._playing[1]
+
+
+Show = Callable[[Callable[[], Reading]], AbstractContextManager[None]]
+"""Shows readings while it is entered."""
+
+
+def capture(
+    settings: Settings, sound: Sound, sensor: str, how: CaptureSettings, stop: Event, show: Show
+) -> CaptureReport:
+    """Capture a sound as one sensor; `{stem}` and `{folder}` in its name stand for those of a watched file.
 
     Raises:
-        CaptureError: there is no sound to play.
-        DeliveryError: frames could not be delivered.
+        CaptureError: there is no sound to capture.
+        DeliveryError: the publisher has failed for good.
 
     """
-    sources = [FileSource(file) for file in files_in(path)]
     publisher = open_publisher(settings)
+    run = CaptureRun(sensor, publisher, how, stop)
     try:
-        played = Capture(sensor, publisher, how).play(sources, stop)
+        with show(run.reading):
+            run.play(sound)
     finally:
         undelivered = publisher.close(FLUSH_S)
-    lost = undelivered + publisher.counts.refused
-    if lost:
-        raise DeliveryError(f"{lost} frames of {sensor} were not delivered: {publisher.counts}")
-    return CaptureReport(played, publisher.counts.acknowledged)
+    return CaptureReport(run.played, publisher.counts.acknowledged, undelivered, run.broken)
 
 
 def simulate(

@@ -1,46 +1,26 @@
 """Sources -> frames of one sensor, each published when its last sample is due.
 
-    source ──blocks──► pieces that end where frames end ──when due──► Framer ──► FrameSink
+    source ──blocks──► pieces that end where frames end ──when due──► Outlet: Framer ──► FrameSink
 
 A sample is due at `start + samples / rate`: the waits are computed from that and never added up, so nothing
 drifts. A piece enters the framer when its last sample is due, as if a microphone had just read it; a stop or
 a pause therefore loses nothing and invents nothing.
 """
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from threading import Event
-from typing import Protocol
 
 from producers.clock import Clock, SystemClock
-from producers.errors import BufferFullError
 from producers.framer import Framer, FramerSettings, NewEpoch, duration_us
+from producers.meter import Meter
+from producers.outlet import FrameSink, Outlet, Played, Way
 from producers.source import Block, Source
 from schemas.errors import ConfigurationError
-from schemas.frame import AudioFrame
 from schemas.identity import new_epoch
 
-_LOG = logging.getLogger(__name__)
-
 PAUSE_POLL_S = 0.05
-
-
-class FrameSink(Protocol):
-    """Where frames go; `FramePublisher` is one."""
-
-    def publish(self, sensor: str, frame: AudioFrame) -> None:
-        """Take a frame at once or raise BufferFullError."""
-        ...
-
-    def publish_waiting(self, sensor: str, frame: AudioFrame, stop: Event | None = None) -> None:
-        """Take a frame when there is room; raise BufferFullError if `stop` is set before."""
-        ...
-
-    def partition_count(self) -> int | None:
-        """Return how many partitions the topic has, or None where nobody says."""
-        ...
 
 
 class Pace(StrEnum):
@@ -70,15 +50,6 @@ class CaptureSettings:
             raise ConfigurationError(
                 "repeat", True, "false with pace fast: endless sound cannot just have ended"
             )
-
-
-@dataclass(slots=True)
-class Played:
-    """What was captured so far. `refused`: frames that found the buffer full, gaps inside their epoch."""
-
-    frames: int = 0
-    samples: int = 0
-    refused: int = 0
 
 
 class Schedule:
@@ -116,16 +87,19 @@ class Capture:
         settings: CaptureSettings | None = None,
         clock: Clock | None = None,
         new_epoch: NewEpoch = new_epoch,
+        meter: Meter | None = None,
     ) -> None:
-        self._sensor, self._sink, self._clock = sensor, sink, clock or SystemClock()
+        self._clock = clock or SystemClock()
         self._settings = settings or CaptureSettings()
-        self._framer = Framer(self._settings.framer, new_epoch)
+        self._outlet = Outlet(sensor, sink, Framer(self._settings.framer, new_epoch), self._clock, meter)
         self._real_time = self._settings.pace is Pace.REAL_TIME
         self._paused, self._stop = Event(), Event()
-        self._played = Played()
         self._schedule, self._wall_offset_us = Schedule(0), 0
-        self._partitions: int | None = None
-        self._next_check_us = 0
+
+    @property
+    def played(self) -> Played:
+        """What was captured so far; may be read from other threads."""
+        return self._outlet.played
 
     def pause(self) -> None:
         """Stop capturing; the sound goes on where it was left, in a new epoch."""
@@ -149,11 +123,11 @@ class Capture:
         try:
             self._play_all(sources)
         finally:
-            self._send(self._framer.restart())
-        return self._played
+            self._outlet.close()
+        return self._outlet.played
 
     def _start(self, sources: Sequence[Source]) -> None:
-        self._count_partitions()
+        self._outlet.open(Way(self._settings.partition_check_s, None if self._real_time else self._stop))
         now_us = self._clock.monotonic_us()
         self._schedule, self._wall_offset_us = Schedule(now_us), self._clock.wall_us() - now_us
         if not self._real_time:
@@ -162,9 +136,9 @@ class Capture:
     def _play_all(self, sources: Sequence[Source]) -> None:
         for source in _playlist(sources, self._settings.repeat):
             if not self._settings.gapless:
-                self._send(self._framer.restart())
+                self._outlet.restart()
             for block in source.blocks():
-                if self._real_time and self._framer.next_sample == 0:
+                if self._real_time and not self._outlet.begun:
                     # An epoch begins when its sound is there, however long the source took to open.
                     self._schedule.not_before(self._clock.monotonic_us())
                 if not self._play(block, source.sample_rate_hz):
@@ -175,7 +149,7 @@ class Capture:
         while start < len(block):
             if not self._may_go_on():
                 return False
-            piece = block[start : start + self._framer.room(sample_rate_hz)]
+            piece = block[start : start + self._outlet.room(sample_rate_hz)]
             due_us = self._schedule.advance(len(piece), sample_rate_hz)
             if self._real_time and self._stopped_before(due_us):
                 return False
@@ -184,15 +158,17 @@ class Capture:
         return True
 
     def _capture(self, piece: Block, sample_rate_hz: int, due_us: int) -> None:
-        if self._clock.monotonic_us() >= self._next_check_us:
-            self._check_partitions()
         if self._real_time:
             self._follow_wall_clock()
-        self._send(self._framer.feed(piece, sample_rate_hz, due_us + self._wall_offset_us))
+        captured_at_us = due_us + self._wall_offset_us
+        if not self._real_time:
+            # A source may be longer than it declares; no sound lies in the future.
+            captured_at_us = min(captured_at_us, self._clock.wall_us())
+        self._outlet.feed(piece, sample_rate_hz, captured_at_us)
 
     def _may_go_on(self) -> bool:
         if self._paused.is_set():
-            self._send(self._framer.restart())
+            self._outlet.restart()
             since_us = self._clock.monotonic_us()
             while self._paused.is_set() and not self._clock.wait(self._stop, PAUSE_POLL_S):
                 pass
@@ -211,35 +187,6 @@ class Capture:
         offset_us = self._clock.wall_us() - self._clock.monotonic_us()
         if abs(offset_us - self._wall_offset_us) > 1000 * self._settings.framer.clock_tolerance_ms:
             self._wall_offset_us = offset_us
-
-    def _check_partitions(self) -> None:
-        before = self._partitions
-        self._count_partitions()
-        if before is not None and self._partitions != before:
-            _LOG.warning(
-                "%s: partitions went from %s to %s: a new epoch", self._sensor, before, self._partitions
-            )
-            self._send(self._framer.restart())
-
-    def _count_partitions(self) -> None:
-        self._partitions = self._sink.partition_count() or self._partitions
-        self._next_check_us = self._clock.monotonic_us() + round(1e6 * self._settings.partition_check_s)
-
-    def _send(self, frames: list[AudioFrame]) -> None:
-        for frame in frames:
-            try:
-                self._hand_over(frame)
-            except BufferFullError:  # the sink has said so
-                self._played.refused += 1
-            else:
-                self._played.frames += 1
-                self._played.samples += frame.samples
-
-    def _hand_over(self, frame: AudioFrame) -> None:
-        if self._real_time:
-            self._sink.publish(self._sensor, frame)
-        else:
-            self._sink.publish_waiting(self._sensor, frame, self._stop)
 
 
 def _playlist(sources: Sequence[Source], repeat: bool) -> Iterator[Source]:

@@ -3,6 +3,8 @@
     blocks   |--------|---|-------------|----|
     frames   |-----|-----|-----|-----|-----|·      · waits for the rest of its frame, or for `flush`
 
+Whole frames are encoded from where their caller keeps them; only a rest that has to wait is copied, once.
+
 Frame k of an epoch ends before sample `k · rate · frame_ms // 1000`: a grid that does not drift where a frame
 is not a whole number of samples (44.1 at 44,100 Hz and 1 ms). Nothing here knows Kafka or a clock.
 """
@@ -22,6 +24,8 @@ MIN_FRAME_MS, MAX_FRAME_MS = 1, 1000
 
 NewEpoch = Callable[[bytes | None], bytes]
 """Names an epoch that sorts after the one given."""
+Encode = Callable[[Block, int, Encoding], bytes]
+"""Turns `int16[n, channels]` of a rate into the bytes of a frame; keeps no view of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,19 @@ class Framer:
     samples disagree about the time since the last block.
     """
 
-    def __init__(self, settings: FramerSettings | None = None, new_epoch: NewEpoch = new_epoch) -> None:
-        self._settings, self._new_epoch = settings or FramerSettings(), new_epoch
+    def __init__(
+        self,
+        settings: FramerSettings | None = None,
+        new_epoch: NewEpoch = new_epoch,
+        encode: Encode = encode_samples,
+    ) -> None:
+        self._settings, self._new_epoch, self._encode = settings or FramerSettings(), new_epoch, encode
         self._epoch: bytes | None = None
         self._running = False
         self._rate_hz, self._last_us, self._first_sample = 0, 0, 0
-        self._pending: Block = np.empty((0, 0), np.int16)
+        self._rest: Block = np.empty((0, 0), np.int16)
+        """Room for one frame, of which the first `_waiting` samples wait for the others."""
+        self._waiting = 0
 
     @property
     def epoch(self) -> bytes | None:
@@ -74,7 +85,7 @@ class Framer:
     @property
     def next_sample(self) -> int:
         """The number that the next sample has, if it goes on in this epoch."""
-        return self._first_sample + len(self._pending) if self._running else 0
+        return self._first_sample + self._waiting if self._running else 0
 
     def room(self, sample_rate_hz: int) -> int:
         """Return how many samples of this rate end the frame that the next sample falls into."""
@@ -108,12 +119,12 @@ class Framer:
 
     def flush(self) -> list[AudioFrame]:
         """Return the samples that wait for the rest of their frame as a short frame; the epoch goes on."""
-        return [self._frame(len(self._pending))] if len(self._pending) else []
+        return [self._frame_of_rest(0)] if self._waiting else []
 
     def _breaks(self, block: Block, sample_rate_hz: int, captured_at_us: int) -> bool:
         if not self._running:
             return False
-        if sample_rate_hz != self._rate_hz or block.shape[1] != self._pending.shape[1]:
+        if sample_rate_hz != self._rate_hz or block.shape[1] != self._rest.shape[1]:
             return True
         expected_us = self._last_us + duration_us(len(block), sample_rate_hz)
         return abs(captured_at_us - expected_us) > 1000 * self._settings.clock_tolerance_ms
@@ -126,30 +137,47 @@ class Framer:
             raise ConfigurationError("frame_ms", frame_ms, accepted)
         self._epoch = self._new_epoch(self._epoch)
         self._running, self._rate_hz, self._first_sample = True, sample_rate_hz, 0
-        self._pending = np.empty((0, channels), np.int16)
+        self._rest = np.empty((sample_rate_hz * frame_ms // 1000 + 1, channels), np.int16)
 
     def _cut(self, block: Block) -> list[AudioFrame]:
-        self._pending = np.concatenate((self._pending, block))
         frames = []
-        while len(self._pending) >= (size := self._frame_samples()):
-            frames.append(self._frame(size))
+        if self._waiting:
+            block = self._complete(block)
+            if self._waiting < self._frame_samples():
+                return []
+            frames.append(self._frame_of_rest(len(block)))
+        while len(block) >= (size := self._frame_samples()):
+            samples, block = block[:size], block[size:]
+            frames.append(self._frame(samples, len(block)))
+        self._complete(block)
         return frames
+
+    def _complete(self, block: Block) -> Block:
+        """Copy as much as the waiting frame has room for; return what is left."""
+        taken = block[: self._frame_samples() - self._waiting]
+        self._rest[self._waiting : self._waiting + len(taken)] = taken
+        self._waiting += len(taken)
+        return block[len(taken) :]
 
     def _frame_samples(self) -> int:
         return frame_end(self._first_sample, self._rate_hz, self._settings.frame_ms) - self._first_sample
 
-    def _frame(self, size: int) -> AudioFrame:
+    def _frame_of_rest(self, after: int) -> AudioFrame:
+        samples, self._waiting = self._rest[: self._waiting], 0
+        return self._frame(samples, after)
+
+    def _frame(self, samples: Block, after: int) -> AudioFrame:
+        """Number and encode samples; `after` of the same block have come since."""
         if self._epoch is None:
             raise AssertionError("a frame before its epoch")
-        samples, self._pending = self._pending[:size], self._pending[size:]
-        first_sample, self._first_sample = self._first_sample, self._first_sample + size
+        first_sample, self._first_sample = self._first_sample, self._first_sample + len(samples)
         return AudioFrame(
             epoch=self._epoch,
             first_sample=first_sample,
-            samples=size,
-            captured_at_us=self._last_us - duration_us(len(self._pending), self._rate_hz),
+            samples=len(samples),
+            captured_at_us=self._last_us - duration_us(after, self._rate_hz),
             sample_rate_hz=self._rate_hz,
             channels=samples.shape[1],
             encoding=self._settings.encoding,
-            data=encode_samples(samples, self._rate_hz, self._settings.encoding),
+            data=self._encode(samples, self._rate_hz, self._settings.encoding),
         )

@@ -16,38 +16,92 @@ from earwitness.cli.base import (
     complain,
     read_settings,
     show,
+    show_table,
     stop_on_signals,
 )
 from schemas.errors import ConfigurationError
 
+SOURCE = "A file, a folder, an address (rtsp://…, https://…), mic, mic:NAME, or - for raw samples."
+
 
 @app.command(rich_help_panel=FLEET)
 def capture(
-    path: Annotated[Path, typer.Argument(help="A sound file, or a folder of them.")],
-    sensor: Annotated[str, typer.Option(help="The sensor's id: the key of its frames.")],
+    source: Annotated[str | None, typer.Argument(help=SOURCE)] = None,
+    sensor: Annotated[str | None, typer.Option(help="The sensor's id: the key of its frames.")] = None,
     config: Config = None,
     setting: Set = None,
     broker: Broker = None,
     frame_ms: Annotated[int, typer.Option(help="Length of a frame.")] = 20,
     encoding: Annotated[str, typer.Option(help="PCM_S16LE, PCM_F32LE or FLAC.")] = "PCM_S16LE",
-    fast: Annotated[bool, typer.Option(help="As fast as it goes, not in real time.")] = False,
-    repeat: Annotated[bool, typer.Option(help="Again and again, until stopped.")] = False,
+    fast: Annotated[bool, typer.Option(help="Recordings: as fast as it goes, not in real time.")] = False,
+    repeat: Annotated[bool, typer.Option(help="Recordings: again and again, until stopped.")] = False,
+    watch: Annotated[bool, typer.Option(help="A folder: each file as it arrives, until stopped.")] = False,
+    new_only: Annotated[bool, typer.Option(help="With --watch: not the files that are there.")] = False,
+    rate: Annotated[int | None, typer.Option(help="Raw, mic: samples per second [16000].")] = None,
+    channels: Annotated[int | None, typer.Option(help="Raw, mic: channels [1].")] = None,
+    sample_format: Annotated[str | None, typer.Option(help="Raw: s16le or f32le [s16le].")] = None,
+    transport: Annotated[str | None, typer.Option(help="RTSP: tcp or udp [tcp].")] = None,
+    keep_trying: Annotated[bool, typer.Option(help="Wait for a stream or mic that never worked.")] = False,
+    list_devices: Annotated[bool, typer.Option(help="Show the microphones, and end.")] = False,
+    verbose: Annotated[bool, typer.Option(help="A line every 10 s where there is no terminal.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Play sound files as one sensor.
+    """Capture sound as one sensor: recordings, a microphone, a stream, a pipe, a watched folder.
+
+    What comes live has a level meter on the terminal. Sound that is lost is said aloud, opens a new epoch,
+    and makes the exit code 1.
 
     Example: earwitness capture kitchen.wav --sensor kitchen
+
+    Example: earwitness capture rtsp://10.0.0.7/audio --sensor gate
     """
+    from dataclasses import asdict
+    from functools import partial
+    from json import dumps
+
+    from earwitness.opening import SoundOptions, open_sound
     from earwitness.play import capture
+    from earwitness.progress import progress
     from producers.capture import CaptureSettings, Pace
     from producers.framer import FramerSettings
     from schemas.frame import Encoding
 
+    if list_devices:
+        _show_devices(as_json)
+        return
+    if source is None:
+        raise ConfigurationError("SOURCE", None, SOURCE)
+    if sensor is None:
+        raise ConfigurationError("--sensor", None, "the sensor's id")
     if encoding not in set(Encoding):
         raise ConfigurationError("--encoding", encoding, ", ".join(Encoding))
     framer = FramerSettings(frame_ms=frame_ms, encoding=Encoding(encoding))
     how = CaptureSettings(pace=Pace.FAST if fast else Pace.REAL_TIME, repeat=repeat, framer=framer)
-    report = capture(read_settings(config, setting, broker), path, sensor, how, stop_on_signals())
-    complain(f"{sensor}: {report.acknowledged} frames stored, {report.played.samples} samples")
+    options = SoundOptions(
+        rate, channels, sample_format, transport, keep_trying, watch, new_only, fast, repeat
+    )
+    settings, stop = read_settings(config, setting, broker), stop_on_signals()
+    sound = open_sound(source, options, stop)
+    report = capture(settings, sound, sensor, how, stop, partial(progress, sensor, verbose=verbose))
+    if as_json:
+        show(dumps(asdict(report)))
+    complain(report.as_line(sensor))
+    if not report.whole:
+        raise typer.Exit(WENT_WRONG)
+
+
+def _show_devices(as_json: bool) -> None:
+    from json import dumps
+
+    from producers.sources.microphone import devices
+
+    columns = "number", "name", "channels", "rate_hz"
+    for_programs = [dict(zip(columns, device, strict=True)) for device in devices()]
+    if as_json:
+        for device in for_programs:
+            show(dumps(device))
+    else:
+        show_table(columns, [[str(value) for value in device.values()] for device in for_programs])
 
 
 @app.command(rich_help_panel=FLEET)

@@ -62,7 +62,7 @@ def describe(
     from schemas.topics import Topics
 
     settings = read_settings(config, setting, broker)
-    names = [n for t in settings.topics.tenants for n in (Topics(t).frames, *Topics(t).outputs)]
+    names = [name for tenant in settings.topics.tenants for name in Topics(tenant).every]
     found = TopicAdmin(settings.kafka.librdkafka()).describe(names)
     if as_json:
         for topic in found.values():

@@ -132,3 +132,9 @@ def test_the_level_of_the_log_is_a_setting(
     run(monkeypatch, "scan", "missing.wav", "-s", f"log.level={level}", "-m", "none")
     assert logging.getLogger().level == root
     complaint()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_can_complete_what_is_typed(shell: str) -> None:
+    shown = CliRunner().invoke(app, ["--show-completion", shell], prog_name="earwitness").output
+    assert "_EARWITNESS_COMPLETE" in shown

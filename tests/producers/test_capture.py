@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.capture import Capture, CaptureSettings, Pace, Played, Schedule
+from producers.capture import Capture, CaptureSettings, Pace, Schedule
 from producers.framer import FramerSettings, duration_us
+from producers.outlet import Played
 from producers.publisher import FramePublisher
 from producers.source import Block
 from schemas.codec import Codec
@@ -67,7 +68,7 @@ def test_each_frame_is_sent_exactly_when_its_last_sample_is_due(
     settings = CaptureSettings(framer=FramerSettings(frame_ms=frame_ms))
     played = capture_to(sink, settings).play([ArraySource(sound, rate_hz, block_samples)], Event())
     assert np.array_equal(heard(sink.frames), sound)
-    assert played == Played(frames=len(sink.frames), samples=5000)
+    assert played == Played(frames=len(sink.frames), samples=5000, epochs=1)
     for frame, at_us in zip(sink.frames, sink.at_us, strict=True):
         assert at_us == duration_us(frame.end_sample, rate_hz)
         assert frame.captured_at_us == sink.clock.offset_us + at_us
@@ -197,10 +198,30 @@ def test_new_partitions_open_an_epoch(clock: ManualClock, sink: MemorySink) -> N
     assert np.array_equal(heard(sink.frames), counting(64_000))
 
 
-def test_frames_that_find_no_room_are_counted_and_leave_a_gap(clock: ManualClock) -> None:
+def test_frames_that_find_no_room_are_counted_as_lost(clock: ManualClock) -> None:
     sink = MemorySink(clock, room=3)
     played = capture_to(sink).play([ArraySource(counting(3200))], Event())
-    assert played == Played(frames=3, samples=960, refused=7)
+    assert played == Played(frames=3, samples=960, refused=7, epochs=1, losses=7, lost_samples=2240)
+
+
+def test_a_buffer_that_was_full_is_said_once_and_ends_the_epoch_without_a_gap_inside_it(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = MemorySink(clock, room=3)
+    clock.at(0.155, lambda: setattr(sink, "room", None))
+    played = capture_to(sink).play([ArraySource(counting(16_000))], Event())
+    before, after = ([f for f in sink.frames if f.epoch == epoch] for epoch in epochs_of(sink))
+    assert (before[-1].end_sample, after[0].first_sample) == (960, 0)
+    assert np.array_equal(heard(before), counting(16_000)[:960])
+    assert np.array_equal(heard(after), counting(16_000)[2240:])
+    assert (played.refused, played.lost_samples, played.epochs) == (4, 1280, 2)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "roof: sound was lost: the publisher's buffer is full; 320 samples (0.02 s); "
+        "what follows is a new epoch",
+        "roof: sound was lost: the publisher's buffer is full; 3 times, 960 samples (0.06 s); "
+        "what follows is a new epoch",
+    ]
 
 
 def test_what_was_read_of_a_source_that_breaks_is_published(sink: MemorySink) -> None:
