@@ -211,17 +211,20 @@ class Settings(BaseSettings):
         if self.registry.url is None:
             return Codec(output=self.output.format)
         registry = ConfluentRegistry(self.registry_client(self.registry.url))
-        return Codec(registry, self.subjects(), self.output.format)
+        first, *others = self.subjects()
+        return Codec(registry, first, self.output.format, others)
 
-    def subjects(self) -> dict[str, str]:
-        """Return the registry's subject of each kind of record, named as Confluent's clients do it."""
-        topics = self.tenant
-        return {
-            AudioFrame.NAME: f"{topics.frames}-value",
-            Detection.NAME: f"{topics.detections}-value",
-            Coverage.NAME: f"{topics.coverage}-value",
-            SensorState.NAME: f"{topics.sensors}-value",
-        }
+    def subjects(self) -> list[dict[str, str]]:
+        """Return, for each tenant, each kind of record's subject, named as Confluent's clients do it."""
+        return [
+            {
+                AudioFrame.NAME: f"{topics.frames}-value",
+                Detection.NAME: f"{topics.detections}-value",
+                Coverage.NAME: f"{topics.coverage}-value",
+                SensorState.NAME: f"{topics.sensors}-value",
+            }
+            for topics in map(Topics, self.topics.tenants)
+        ]
 
     def registry_client(self, url: str, **more: float) -> "SchemaRegistryClient":
         """Make a client of the schema registry; `more` of its options may be given.

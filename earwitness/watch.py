@@ -1,15 +1,21 @@
 """Detections as they come: a table for people, JSON lines for programs."""
 
 import json
+import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from processors.ledger import LATENCY_HEADER, SCORER_HEADER
 from processors.log import LogReader, Record, read_as
 from schemas.codec import Codec
 from schemas.detection import Detection, DetectionState
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +72,46 @@ def detections(
 
     """
     begin = {number: low if earliest else high for number, (low, high) in reader.limits(topic).items()}
+    headers = _Headers()
     for record in reader.follow(topic, begin, stop.is_set):
         detection = None if record is None else read_as(codec, Detection, record)
         if record is not None and detection is not None:
-            yield _published(detection, record)
+            yield _published(detection, record, headers)
 
 
-def _published(detection: Detection, record: Record) -> Published:
-    headers = dict(record.headers)
-    latency, scorer = headers.get(LATENCY_HEADER), headers.get(SCORER_HEADER)
+def _published(detection: Detection, record: Record, headers: "_Headers") -> Published:
     return Published(
         detection=detection,
         appended_ms=record.timestamp,
         offset=record.offset,
-        scorer=scorer.decode() if scorer else None,
-        latency=json.loads(latency) if latency else None,
+        scorer=headers.read(record, SCORER_HEADER, _text),
+        latency=headers.read(record, LATENCY_HEADER, _stages),
     )
+
+
+class _Headers:
+    """Reads headers that anybody may have written: what is not as we write it is None, and said once."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def read(self, record: Record, name: str, as_ours: Callable[[bytes], T]) -> T | None:
+        value = dict(record.headers).get(name)
+        try:
+            return as_ours(value) if value else None
+        except (ValueError, RecursionError) as exc:
+            level = logging.DEBUG if name in self._said else logging.WARNING
+            self._said.add(name)
+            logger.log(level, "%s: header %s is not one of ours: %s", record.place, name, exc)
+            return None
+
+
+def _text(value: bytes) -> str:
+    return value.decode()
+
+
+def _stages(value: bytes) -> Mapping[str, int]:
+    stages = json.loads(value.decode())
+    if not isinstance(stages, dict) or not all(isinstance(time_us, int) for time_us in stages.values()):
+        raise ValueError("accepted: a JSON object of times in microseconds")
+    return stages

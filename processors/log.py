@@ -4,6 +4,7 @@ Whatever reads a log again (replay, export, watch, doctor) reads it through here
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from time import monotonic
@@ -18,6 +19,8 @@ from schemas.errors import ConfigurationError, DeadLetterError, SchemaUnresolved
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.1
+MAX_PARTITION = (1 << 31) - 1
+_TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 READ_RECORDS, READ_WAIT_S = 5000, 0.02
 """A read waits for so many records, or for so long: librdkafka does not return earlier with fewer."""
 Stretches = Mapping[int, tuple[int, int]]
@@ -63,7 +66,7 @@ class LogReader:
                 "group.id": "earwitness-reader",  # librdkafka wants a name; the group is never joined
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
-                "auto.offset.reset": "error",
+                "auto.offset.reset": "earliest",  # where retention has overtaken us, what is left is read
                 "error_cb": self._note,
             },
             logger=logging.getLogger("librdkafka"),
@@ -95,14 +98,32 @@ class LogReader:
 
     def limits(self, topic: str) -> dict[int, tuple[int, int]]:
         """Return, for each partition, its first offset that is still there and the one after its last."""
-        return {number: self._limits(topic, number) for number in self.partitions(topic)}
+        return {number: self.limits_of(topic, number) for number in self.partitions(topic)}
+
+    def limits_of(self, topic: str, number: int) -> tuple[int, int]:
+        """Return a partition's first offset that is still there and the one after its last."""
+        if not 0 <= number <= MAX_PARTITION or _TOPIC.fullmatch(topic) is None:  # no broker would answer
+            raise _no_partition(topic, number)
+        partition = TopicPartition(topic, number)
+        try:
+            return self._ask(lambda: self._consumer.get_watermark_offsets(partition, self._timeout_s))
+        except KafkaException as exc:
+            if exc.args[0].code() == KafkaError._UNKNOWN_PARTITION:  # noqa: SLF001 - its public name
+                raise _no_partition(topic, number) from exc
+            raise
+
+    def offset_at(self, topic: str, number: int, time_ms: int) -> int:
+        """Return a partition's first offset appended at or after a time; its end if none was."""
+        wanted = [TopicPartition(topic, number, max(0, time_ms))]
+        (found,) = self._ask(lambda: self._consumer.offsets_for_times(wanted, self._timeout_s))
+        return found.offset if found.offset >= 0 else self.limits_of(topic, number)[1]
 
     def offsets_at(self, topic: str, time_ms: int) -> dict[int, int]:
         """Return, for each partition, the first offset appended at or after a time; its end if none was."""
-        wanted = [TopicPartition(topic, number, time_ms) for number in self.partitions(topic)]
+        wanted = [TopicPartition(topic, number, max(0, time_ms)) for number in self.partitions(topic)]
         found = self._ask(lambda: self._consumer.offsets_for_times(wanted, self._timeout_s))
         return {
-            p.partition: p.offset if p.offset >= 0 else self._limits(topic, p.partition)[1] for p in found
+            p.partition: p.offset if p.offset >= 0 else self.limits_of(topic, p.partition)[1] for p in found
         }
 
     def read(
@@ -115,7 +136,7 @@ class LogReader:
         """
         wanted = dict(self.limits(topic) if stretches is None else stretches)
         for number, (first, end) in list(wanted.items()):
-            low, high = self._limits(topic, number)
+            low, high = self.limits_of(topic, number)
             wanted[number] = max(first, low), min(end, high)
         ends = {number: end for number, (first, end) in wanted.items() if first < end}
         self._consumer.assign([TopicPartition(topic, number, wanted[number][0]) for number in ends])
@@ -144,12 +165,12 @@ class LogReader:
         return next(self.read(topic, {partition: (offset, offset + 1)}), None)
 
     def _read_to(self, topic: str, ends: dict[int, int], only: Only | None) -> Iterator[Record]:
-        silent_until_s = monotonic() + self._timeout_s
+        silent_s = 0.0  # waited for, not passed: whoever reads may take long over a record
         while ends:
+            since_s = monotonic()
             messages = self._consumer.consume(READ_RECORDS, READ_WAIT_S)
-            if messages:
-                silent_until_s = monotonic() + self._timeout_s
-            elif monotonic() > silent_until_s:
+            silent_s = 0.0 if messages else silent_s + monotonic() - since_s
+            if silent_s > self._timeout_s:
                 raise ConfigurationError("kafka.bootstrap_servers", self._servers, self._answers())
             for message in messages:
                 number, offset = message.partition() or 0, message.offset() or 0
@@ -162,10 +183,6 @@ class LogReader:
                 wanted = message.error() is None and offset < end
                 if wanted and (only is None or only(message.key(), message.value())):
                     yield _record(message)
-
-    def _limits(self, topic: str, number: int) -> tuple[int, int]:
-        partition = TopicPartition(topic, number)
-        return self._ask(lambda: self._consumer.get_watermark_offsets(partition, self._timeout_s))
 
     def _ask(self, ask: Callable[[], T]) -> T:
         try:
@@ -195,6 +212,10 @@ def read_as(codec: Codec, kind: type[R], record: Record) -> R | None:
     except (DeadLetterError, SchemaUnresolvedError) as exc:
         logger.warning("%s: not a %s: %s", record.place, kind.NAME, exc)
         return None
+
+
+def _no_partition(topic: str, number: int) -> ConfigurationError:
+    return ConfigurationError("partition", f"{topic}[{number}]", "a partition of a topic that exists")
 
 
 def _ended(message: Message) -> bool:

@@ -1,8 +1,8 @@
-"""AudioFrame -> int16 mono samples, and how they sound: the fixed rules that the decision digest names."""
+"""AudioFrame -> samples as sent or int16 mono, and their level: rules that the decision digest names."""
 
 from io import BytesIO
 from math import log10
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -28,15 +28,33 @@ def mono(frame: AudioFrame) -> Pcm:
         MalformedRecordError: the data are not a FLAC stream.
 
     """
-    if frame.encoding is Encoding.PCM_S16LE:
-        values: NDArray[np.generic] = np.frombuffer(frame.data, "<i2")
-    elif frame.encoding is Encoding.PCM_F32LE:
-        values = _from_float(np.frombuffer(frame.data, "<f4"))
-    else:
-        values = _from_flac(frame)
+    if frame.channels == 1 and frame.encoding is Encoding.PCM_S16LE:  # most frames: as quickly as can be
+        return np.frombuffer(frame.data, "<i2")  # int16 on every machine that we run on
+    values = samples(frame)
+    if frame.encoding is Encoding.PCM_F32LE:
+        values = _round(values * np.float32(FULL_SCALE))
     if frame.channels > 1:
-        values = np.rint(values.reshape(-1, frame.channels).mean(axis=1, dtype=np.float64)).astype(np.int16)
-    return values  # type: ignore[return-value]  # "<i2" is int16 on every machine that we run on
+        values = np.rint(values.mean(axis=1, dtype=np.float64)).astype(np.int16)
+    pcm: Pcm = values.reshape(-1)
+    return pcm
+
+
+def samples(frame: AudioFrame) -> NDArray[Any]:
+    """Decode a frame to what was sent, `[samples, channels]`: int16, or float32 where it came as floats.
+
+    Raises:
+        InvalidFrameError: a float is not finite, or a FLAC stream is not what the frame says it is.
+        MalformedRecordError: the data are not a FLAC stream.
+
+    """
+    if frame.encoding is Encoding.FLAC:
+        return _from_flac(frame)
+    if frame.encoding is Encoding.PCM_S16LE:
+        return np.frombuffer(frame.data, "<i2").reshape(-1, frame.channels)
+    values = np.frombuffer(frame.data, "<f4")
+    if not np.isfinite(values).all():
+        raise InvalidFrameError("data", "a float that is not finite", "finite floats, full scale 1.0")
+    return values.reshape(-1, frame.channels)
 
 
 def resample(pcm: Pcm, rate_hz: int, model_rate_hz: int, length: int) -> Pcm:
@@ -47,12 +65,6 @@ def resample(pcm: Pcm, rate_hz: int, model_rate_hz: int, length: int) -> Pcm:
     if len(pcm) < length:
         return np.pad(pcm, (0, length - len(pcm)))
     return pcm[:length]
-
-
-def _from_float(values: NDArray[np.float32]) -> Pcm:
-    if not np.isfinite(values).all():
-        raise InvalidFrameError("data", "a float that is not finite", "finite floats, full scale 1.0")
-    return _round(values * np.float32(FULL_SCALE))
 
 
 def _round(values: NDArray[np.float32]) -> Pcm:
@@ -71,7 +83,7 @@ def _from_flac(frame: AudioFrame) -> Pcm:
         raise MalformedRecordError(f"data are not a FLAC stream: {reason}") from exc
     if len(values) != frame.samples:
         raise InvalidFrameError("data", f"{len(values)} FLAC samples", f"{frame.samples} samples")
-    return values.reshape(-1)
+    return values
 
 
 def _check_flac(frame: AudioFrame, stream: soundfile.SoundFile) -> None:

@@ -81,7 +81,7 @@ def settled_s(decision: Decision) -> float:
 
 def start_of(reader: LogReader, stretch: Stretch, decision: Decision) -> Start:
     """Return where to begin, and from where to look who is live, as a worker that takes over does."""
-    low, high = reader.limits(stretch.topic)[stretch.partition]
+    low, high = reader.limits_of(stretch.topic, stretch.partition)
     first = max(low, min(stretch.first, high))
     if first == low:
         return Start(first, first, cut=low > 0)
@@ -90,7 +90,7 @@ def start_of(reader: LogReader, stretch: Stretch, decision: Decision) -> Start:
         return Start(first, first, cut=True)
     rules = decision.rules
     since_ms = before.timestamp - round((rules.idle_s + 3 * rules.margin_s) * 1000)
-    scan_from = reader.offsets_at(stretch.topic, max(0, since_ms))[stretch.partition]
+    scan_from = reader.offset_at(stretch.topic, stretch.partition, since_ms)
     scan_from = max(low, min(scan_from, first))
     return Start(first, scan_from, cut=0 < low == scan_from)
 
@@ -108,6 +108,8 @@ class Replayer:
         self._pipeline, self._codec, self._score, self._wanted = pipeline, codec, score, wanted
         self.records = 0
         """How many were read so far, the scan included."""
+        self.frames = 0
+        """How many of them are of sensors that are meant."""
 
     def run(self, starts: Mapping[PartitionKey, Start], records: Iterable[Record | None]) -> Iterator[Output]:
         """Yield what is said of the records of some partitions, as soon as it is decided.
@@ -121,7 +123,7 @@ class Replayer:
 
         """
         self._pipeline.assign(starts)
-        self.records = 0
+        self.records = self.frames = 0
         for record in records:
             if record is not None:
                 self._take(record)
@@ -141,6 +143,7 @@ class Replayer:
         if record.key is not None and not self._wanted(record.key):
             partition.skip(record)
             return
+        self.frames += record.key is not None
         try:
             partition.feed(record, 0.0)
         except SchemaUnresolvedError as exc:

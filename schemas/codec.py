@@ -10,7 +10,7 @@ upgraded before writers. What a registry does not know yet is asked for by the s
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from importlib.resources import files
@@ -91,7 +91,8 @@ class Codec:
 
     With a registry, Avro is written in Confluent's framing under `subjects[NAME]` (by default NAME), and a
     schema is registered when it is first written with, or prepared; without one, in single-object encoding.
-    JSON bears no framing and is in no registry.
+    JSON bears no framing and is in no registry. What is prepared is also registered under `others`, the
+    subjects of other tenants: records of all of them bear the id that the schema has under the first.
     """
 
     def __init__(
@@ -99,8 +100,10 @@ class Codec:
         registry: SchemaRegistry | None = None,
         subjects: Mapping[str, str] | None = None,
         output: Format = Format.AVRO,
+        others: Sequence[Mapping[str, str]] = (),
     ) -> None:
         self._registry, self._subjects, self._output = registry, dict(subjects or {}), output
+        self._others = tuple(others)
         self._newest: dict[str, Any] = {}
         self._headers: dict[str, bytes] = {}
         self._writers: dict[bytes, tuple[str | None, Any]] = {}
@@ -123,6 +126,7 @@ class Codec:
         for kind in kinds:
             if not self._in_json(kind.NAME):
                 self._header(kind.NAME)
+                self._register_elsewhere(kind.NAME)
 
     def encode(self, record: Record) -> bytes:
         """Return a record's bytes, framing included.
@@ -148,11 +152,15 @@ class Codec:
         return self._headers[name]
 
     def _register(self, registry: SchemaRegistry, name: str) -> None:
-        newest = released_schemas()[name][-1]
-        schema_id = registry.register(self._subjects.get(name, name), json.dumps(newest))
+        schema_id = registry.register(self._subjects.get(name, name), _newest_text(name))
         header = CONFLUENT + schema_id.to_bytes(4)
         self._writers[header] = name, self._newest[name]
         self._headers[name] = header
+
+    def _register_elsewhere(self, name: str) -> None:
+        if self._registry is not None:
+            for subjects in self._others:
+                self._registry.register(subjects[name], _newest_text(name))
 
     def decode(self, kind: type[R], value: bytes | None) -> R:
         """Read a record of one kind.
@@ -232,6 +240,10 @@ class Codec:
         # One of ours is read as ours: nothing to resolve, which costs time for every frame.
         ours = self._writers.get(fingerprinted)
         self._writers[CONFLUENT + schema_id.to_bytes(4)] = ours or (None, parsed)
+
+
+def _newest_text(name: str) -> str:
+    return json.dumps(released_schemas()[name][-1])
 
 
 def _to_wire(value: object) -> object:

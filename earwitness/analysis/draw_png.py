@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.analysis.lookup import utc_text
-from earwitness.analysis.timeline import NOT_HEARD, Timeline
+from earwitness.analysis.outcome import NOT_HEARD
+from earwitness.analysis.timeline import Timeline
 from schemas.coverage import Outcome
 from schemas.errors import ConfigurationError
 

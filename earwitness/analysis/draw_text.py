@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from rich.text import Text
 
 from earwitness.analysis.lookup import utc_text
-from earwitness.analysis.timeline import NOT_HEARD, Column, Timeline
+from earwitness.analysis.outcome import NOT_HEARD
+from earwitness.analysis.timeline import Column, Timeline
 from schemas.coverage import Outcome
 
 QUIETEST_DBFS = -80.0
@@ -47,22 +48,29 @@ def draw(timeline: Timeline, width: int) -> list[Text]:
 
 
 def _title(timeline: Timeline, count: int) -> Text:
-    title = Text(timeline.sensor, style="bold")
+    title = Text(_plain(timeline.sensor), style="bold")
     each_s = (timeline.end_us - timeline.begin_us) / 1e6 / count
     title.append(
         f"  {utc_text(timeline.begin_us)} to {utc_text(timeline.end_us)}, a column is {each_s:.3g} s",
         style="not bold",
     )
-    title.append("".join(f"\n{decider}" for decider in timeline.deciders), style="not bold dim")
+    title.append("".join(f"\n{_plain(decider)}" for decider in timeline.deciders), style="not bold dim")
     return title
 
 
 def _row(name: str, columns: Sequence[Column], sign: Callable[[Column], tuple[str, str]]) -> Text:
-    name = name if len(name) < MARGIN - 1 else f"{name[: MARGIN - 3]}…"
-    line = Text(f"{name:>{MARGIN - 2}} ")
+    line = Text(_plain(name))
+    line.truncate(MARGIN - 2, overflow="ellipsis")
+    line.align("right", MARGIN - 2)
+    line.append(" ")
     for column in columns:
         line.append(*sign(column))
     return line
+
+
+def _plain(text: str) -> str:
+    """Return text that cannot move the cursor: labels and names come from outside."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _bar(dbfs: float | None) -> str:

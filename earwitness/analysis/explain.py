@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from earwitness.analysis.errors import NoSoundError
 from earwitness.analysis.listen import Listener
 from earwitness.analysis.lookup import Lookup, TimeBase, Wanted, utc_text
-from earwitness.analysis.plan import plan
+from earwitness.analysis.plan import Plan, plan
 from earwitness.analysis.reasons import Finding, Reason
 from earwitness.analysis.unheard import unheard
 from earwitness.settings import Settings
@@ -35,32 +36,39 @@ class Question:
     label: str | None
 
 
-def explain(settings: Settings, question: Question, stop: Event) -> list[Finding]:
+def explain(settings: Settings, question: Question) -> list[Finding]:
     """Return all reasons, the deciding one first.
 
     Raises:
-        ConfigurationError: the model has no such label, or not exactly one sensor is named.
+        ConfigurationError: the model has no such label.
 
     """
     decision, wanted = settings.decision(), question.wanted
-    if len(wanted.sensors) != 1 or not wanted.exact:
-        raise ConfigurationError("--sensor", list(wanted.sensors), "the name of one sensor")
     if question.label is not None and question.label not in decision.spec.labels:
-        raise ConfigurationError(
-            "--label", question.label, f"one of the model's: {', '.join(decision.spec.labels)}"
-        )
+        labels = ", ".join(decision.spec.labels)
+        raise ConfigurationError("--label", question.label, f"one of the model's: {labels}")
     with LogReader(settings.kafka.librdkafka()) as reader:
-        lookup = Lookup(reader, settings.codec(), settings.tenant)
+        lookup = Lookup(reader, settings.codec(), settings.tenant, settings.frames_topics[0])
         coverage = lookup.coverage(wanted)
         if not coverage:
             return [unheard(lookup, wanted)]
         published = lookup.detections(wanted)
-        planned = plan(lookup, decision, wanted.widened(decision.spec.n * decision.spec.hop_s, 0.0))
+        planned = _plan(lookup, decision, wanted)
     slots: list[Slot] = []
-    listener = Listener(settings, planned, stop, decided=slots.append)
-    heard = [told for told in listener.listen() if isinstance(told, Detection)]
+    heard = []
+    if planned is not None:
+        listener = Listener(settings, planned, Event(), decided=slots.append)
+        heard = [told for told in listener.listen() if isinstance(told, Detection)]
     case = _Case(question, decision, coverage, published, [d for d in heard if _meets(wanted, d)], slots)
     return list(case.findings())
+
+
+def _plan(lookup: Lookup, decision: Decision, wanted: Wanted) -> Plan | None:
+    """Return what to listen to, or None where what coverage tells of is no longer in the log."""
+    try:
+        return plan(lookup, decision, wanted.widened(decision.spec.n * decision.spec.hop_s, 0.0))
+    except NoSoundError:
+        return None
 
 
 def _meets(wanted: Wanted, found: Detection) -> bool:
@@ -81,28 +89,39 @@ class _Case:
     def findings(self) -> Iterator[Finding]:
         label = self.question.label
         found = [d for d in self.published if label in (None, d.label)]
-        for detection in found:
-            text = f"{detection.label} was detected: {detection.id}, score {_score(detection.peak_score)}"
-            yield Finding(Reason.DETECTED, text, {"id": detection.id, "label": detection.label})
-        if not found:
-            yield from self._outcomes()
+        ours = [d for d in found if d.decision_digest == self.decision.digest]
+        yield from (_detected(detection) for detection in ours)
+        if ours:
+            return
+        yield from (_detected_by_others(detection) for detection in found)
+        yield from self._outcomes()
+        if self.slots:
             yield from self._scores(label or self._nearest_label())
+        else:
+            text = "the frames have been removed by retention: they cannot be scored again"
+            yield Finding(Reason.EXPIRED, text)
 
     def _outcomes(self) -> Iterator[Finding]:
-        """Say what was not scored at the time: a re-run may have scored it since."""
-        best = {_stretch(c) for c in self.coverage if c.outcome is Outcome.SCORED}
-        for said in sorted(self.coverage, key=lambda c: _ORDER.index(c.outcome)):
-            if said.outcome is Outcome.SCORED or _stretch(said) in best:
+        """Say what was not scored at the time, and by no re-run since: SCORED first."""
+        said = [c for c in self.coverage if c.decision_digest == self.decision.digest] or self.coverage
+        scored = [self._part(c) for c in said if c.outcome is Outcome.SCORED]
+        told = set()
+        for one in sorted(said, key=lambda c: _ORDER.index(c.outcome)):
+            part = self._part(one)
+            if one.outcome is Outcome.SCORED or (one.outcome, part) in told or _is_within(part, scored):
                 continue
-            best.add(_stretch(said))
-            missing = f", {said.missing_samples} samples missing" if said.missing_samples else ""
-            text = f"{_WORDS[said.outcome]}: {utc_text(said.start_us)} to {utc_text(said.end_us)}{missing}"
-            facts = {
-                "missing_samples": said.missing_samples,
-                "start_us": said.start_us,
-                "end_us": said.end_us,
-            }
-            yield Finding(_REASONS[said.outcome], text, facts)
+            told.add((one.outcome, part))
+            missing = f", {one.missing_samples} samples missing" if one.missing_samples else ""
+            text = f"{_WORDS[one.outcome]}: {utc_text(one.start_us)} to {utc_text(one.end_us)}{missing}"
+            facts = {name: getattr(one, name) for name in ("missing_samples", "start_us", "end_us")}
+            yield Finding(_REASONS[one.outcome], text, facts)
+
+    def _part(self, said: Coverage) -> "Part":
+        """Return what of the asked time coverage tells of; by the broker's clock, all that it tells of."""
+        wanted, start_us, end_us = self.question.wanted, said.start_us or 0, said.end_us or 0
+        if wanted.clock is TimeBase.BROKER:
+            return said.epoch, start_us, end_us
+        return said.epoch, max(start_us, wanted.begin_us or 0), min(end_us, wanted.end_us or end_us)
 
     def _scores(self, label: str) -> Iterator[Finding]:
         """Say what the scores, made again, come to."""
@@ -179,8 +198,10 @@ _WORDS = {
     Outcome.SHORT: "not scored, because it is less than a window",
     Outcome.EXPIRED: "removed by retention before anybody read it",
 }
-_ORDER = (Outcome.SCORED, *_REASONS)
-"""A stretch that was scored once counts as scored, whatever a re-run says."""
+_ORDER = tuple(Outcome)
+"""As a reader of coverage takes them: SCORED first."""
+Part = tuple[str | None, int, int]
+"""An epoch, and `[start, end)` in it, in its UTC."""
 
 
 def _below(facts: dict[str, Any], by: float) -> Finding:
@@ -192,8 +213,25 @@ def _below(facts: dict[str, Any], by: float) -> Finding:
     return Finding(Reason.BELOW_THRESHOLD, text, {**facts, "by": by})
 
 
-def _stretch(said: Coverage) -> tuple[str | None, int | None, int | None]:
-    return said.epoch, said.start_sample, said.end_sample
+def _is_within(one: Part, others: Sequence[Part]) -> bool:
+    """Say whether the union of others, which may be cut otherwise, has all of one."""
+    epoch, at, end = one
+    for other, start, stop in sorted(others, key=lambda part: part[1]):
+        if other == epoch and start <= at < stop:
+            at = stop
+    return at >= end
+
+
+def _detected(found: Detection) -> Finding:
+    text = f"{found.label} was detected: {found.id}, score {_score(found.peak_score)}"
+    return Finding(Reason.DETECTED, text, {"id": found.id, "label": found.label})
+
+
+def _detected_by_others(found: Detection) -> Finding:
+    by = f"{found.model_name}/{found.model_version}, decision {found.decision_digest[:12]}"
+    text = f"{found.label} was detected by {by}, which is not what is asked about: {found.id}"
+    facts = {"id": found.id, "label": found.label, "decision_digest": found.decision_digest}
+    return Finding(Reason.DETECTED_OTHERWISE, text, facts)
 
 
 def _score(score: float | None) -> str:

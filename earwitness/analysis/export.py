@@ -1,25 +1,22 @@
-"""Detections or a time -> files that other programs open: the sound, labels beside it, tables.
+"""Sound and detections -> files that other programs open: the sound, labels beside it, tables.
 
-    Place, Cut ──► SoundReader ──► stretches ──► name.wav  name-2.wav  …   one file a stretch
-                                       └───────► name.txt  name-2.txt  …   its labels, from its first sample
-    detections ─────────────────────────────────► name.parquet             all of them, one file
+    Request ──► SoundReader ──► passages ──► name.wav  name-2.wav  …   one file a passage
+                                      └────► name.txt  name-2.txt  …   its labels, from its first sample
+    detections ────────────────────────────► name.parquet             all of them, one file
 
-Every file is written beside its place and moved there when it is whole. While it is written, sound takes
-twice its size on the disk, and little memory.
+While it is written, sound takes twice its size on the disk, and little memory.
 """
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from earwitness.analysis.asked import Asked, AskedSamples
+from earwitness.analysis.passage import Passage, passages
 from earwitness.analysis.piece import Cut, SampleCut
-from earwitness.analysis.sound import Place, SoundReader
+from earwitness.analysis.sound import SoundReader, Whereabouts
 from earwitness.analysis.soundfiles import describe, write_flac, write_wav
-from earwitness.analysis.stretch import Stretch, stretches
 from earwitness.analysis.tables import (
     labels_in,
     write_audacity,
@@ -28,52 +25,23 @@ from earwitness.analysis.tables import (
     write_parquet,
     write_raven,
 )
+from earwitness.analysis.target import LABELS, SOUND, Form, Target, check_target, part_of
 from schemas.detection import Detection
 from schemas.errors import ConfigurationError
 
-
-class Form(StrEnum):
-    """What a file holds, by how its name ends; the first ending that fits counts."""
-
-    RAVEN = ".selections.txt"
-    AUDACITY = ".txt"
-    WAV = ".wav"
-    FLAC = ".flac"
-    PARQUET = ".parquet"
-    CSV = ".csv"
-    JSONL = ".jsonl"
-
-
-PICTURE = ".png"
-SOUND, LABELS = (Form.WAV, Form.FLAC), (Form.RAVEN, Form.AUDACITY)
 _LABEL_WRITERS = {Form.RAVEN: write_raven, Form.AUDACITY: write_audacity}
 _TABLE_WRITERS = {Form.CSV: write_csv, Form.JSONL: write_jsonl}
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A file that is asked for.
+class Request:
+    """Sound to write: where it is, what of it, the labels in it; `asked` is None where nobody can say."""
 
-    Raises:
-        ConfigurationError: from `named`, where the name ends in nothing that we write.
-
-    """
-
-    stem: str
-    form: Form
-    folder: Path
-
-    @classmethod
-    def named(cls, file: Path) -> "Target":
-        """Read what is asked for from a file's name."""
-        for form in Form:
-            if file.name.lower().endswith(form) and len(file.name) > len(form):
-                return cls(file.name[: -len(form)], form, file.parent)
-        raise ConfigurationError("--out", str(file), f"a name that ends in {', '.join(Form)}")
-
-    def file(self, number: int = 1) -> Path:
-        """Return the file's name; the second is `name-2`."""
-        return self.folder / f"{self.stem}{'' if number == 1 else f'-{number}'}{self.form}"
+    where: Sequence[Whereabouts]
+    cut: Cut
+    labelled: Sequence[Detection]
+    asked: Asked | None = None
+    detection: Detection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,34 +59,25 @@ class Written:
             return f"{self.file}: {self.content['rows']} detections"
         told: Any = self.content
         samples, rate_hz = told["end_sample"] - told["first_sample"], told["sample_rate_hz"]
-        missing, lost = "whole", told["missing_samples"]
-        if lost:
-            missing = f"{lost} samples ({lost / rate_hz:.3f} s) of it missing, as zeros"
         remark = f"; {self.remark}" if self.remark else ""
         heard = f"{told['start_utc']} to {told['end_utc']}, {samples / rate_hz:.3f} s at {rate_hz} Hz"
-        return f"{self.file}: {told['sensor']} {heard}, {missing}{remark}"
+        return f"{self.file}: {told['sensor']} {heard}, {self._wholeness()}{remark}"
 
-
-def heard_us(files: Iterable[Written]) -> int:
-    """Return how much time the sound in some files takes, each sound counted once."""
-    sounds: Any = {file.content["first_offset"]: file.content for file in files if file.form in SOUND}
-    return int(sum(one["end_us"] - one["start_us"] for one in sounds.values()))
-
-
-def check_file(file: Path, endings: Sequence[str], *, force: bool) -> None:
-    """Refuse a file that cannot be written.
-
-    Raises:
-        ConfigurationError: its name ends in something else, its folder is not there, or it is and nobody said
-            `force`.
-
-    """
-    if not file.name.lower().endswith(tuple(endings)):
-        raise ConfigurationError("--out", str(file), f"a name that ends in {', '.join(endings)}")
-    if not file.parent.is_dir():
-        raise ConfigurationError("--out", str(file), "a file in a folder that exists")
-    if file.exists() and not force:
-        raise ConfigurationError("--out", str(file), "a file that is not there yet, or --force")
+    def _wholeness(self) -> str:
+        told: Any = self.content
+        known = told["missing_before_samples"] is not None
+        missing = [
+            f"{told[key] / told['sample_rate_hz']:.3f} s {words}"
+            for key, words in (
+                ("missing_before_samples", "before it"),
+                ("missing_samples", "in it (zeros)"),
+                ("missing_after_samples", "after it"),
+            )
+            if told[key]
+        ]
+        if missing:
+            return f"NOT WHOLE: missing {', '.join(missing)}"
+        return "whole" if known else "nothing missing in it"
 
 
 class Exporter:
@@ -131,9 +90,10 @@ class Exporter:
 
     def __init__(self, sounds: SoundReader, targets: Sequence[Target], *, force: bool = False) -> None:
         self._sounds, self._targets, self._force = sounds, targets, force
-        self._numbers = 0
+        self.heard_us, self._numbers = 0, 0
+        """How much sound has been exported so far, without what is missing in it."""
         for target in targets:
-            check_file(target.file(), (target.form,), force=force)
+            check_target("--out", target.file(), (target.form,), force=force)
 
     @property
     def wants_sound(self) -> bool:
@@ -141,7 +101,7 @@ class Exporter:
         return any(target.form in (*SOUND, *LABELS) for target in self._targets)
 
     def around(
-        self, detection: Detection, margin_s: float, labelled: Iterable[Detection]
+        self, detection: Detection, margin_s: float, labelled: Sequence[Detection]
     ) -> Iterator[Written]:
         """Write the sound of a detection with as much before and after it.
 
@@ -150,86 +110,88 @@ class Exporter:
 
         """
         margin = round(margin_s * detection.sample_rate_hz)
-        cut = SampleCut(
-            detection.epoch, max(0, detection.start_sample - margin), detection.end_sample + margin
-        )
-        place = Place(
-            topic=detection.topic,
-            partition=detection.partition,
-            sensor=detection.sensor,
-            first_offset=detection.first_offset,
-            last_offset=detection.last_offset,
-            length_ms=(detection.end_us - detection.start_us) // 1000,
-            before_ms=round(margin_s * 1000),
-            after_ms=round(margin_s * 1000),
-        )
-        yield from self.sound([(place, cut)], list(labelled), detection)
+        begin, end = detection.start_sample, detection.end_sample
+        cut = SampleCut(detection.epoch, max(0, begin - margin), end + margin)
+        where, number = _around(detection, margin_s), self._numbers
+        yield from self.sound(Request([where], cut, labelled, AskedSamples(begin, end), detection))
+        if self._numbers == number:
+            raise ConfigurationError("sound", where.text, "offsets that still hold the detection's sound")
 
-    def sound(
-        self,
-        places: Iterable[tuple[Place, Cut]],
-        labelled: Sequence[Detection],
-        detection: Detection | None = None,
-    ) -> Iterator[Written]:
-        """Write the sound that places hold, and labels beside it."""
-        for place, cut in places:
-            for stretch in stretches(self._sounds.pieces(place, cut), place.sensor):
+    def sound(self, request: Request) -> Iterator[Written]:
+        """Write the sound that is requested, and labels beside it."""
+        found = request.where
+        if len(found) > 1:  # partitions were added: its sound may be in either, or in both
+            found = self._sounds.sounding(found, request.cut)
+        for number, where in enumerate(found, 1):
+            for passage in passages(self._sounds.pieces(where, request.cut), where.sensor):
+                passage.followed |= number < len(found)
                 self._numbers += 1
-                for target in self._targets:
-                    if target.form in (*SOUND, *LABELS):
-                        yield self._stretch(target, stretch, place, labelled, detection)
+                missing_us = passage.missing_samples * 1_000_000 // passage.sample_rate_hz
+                self.heard_us += passage.end_us - passage.start_us - missing_us
+                yield from self._passage(passage, where, request)
 
     def tables(self, detections: Sequence[Detection]) -> Iterator[Written]:
         """Write the tables, one row a detection."""
         for target in self._targets:
-            file, rows = target.file(), {"rows": len(detections)}
+            rows = {"rows": len(detections)}
             if target.form is Form.PARQUET:
-                self._write(file, lambda part: write_parquet(detections, part))
-                yield Written(file, target.form, rows)
+                yield self._write(target, 1, lambda part: write_parquet(detections, part), rows)
             elif target.form in _TABLE_WRITERS:
-                self._write_text(file, lambda out, form=target.form: _TABLE_WRITERS[form](detections, out))
-                yield Written(file, target.form, rows)
+                write = _TABLE_WRITERS[target.form]
+                yield self._write(target, 1, _into(lambda out, write=write: write(detections, out)), rows)
 
-    def _stretch(
+    def _passage(self, passage: Passage, where: Whereabouts, request: Request) -> Iterator[Written]:
+        edges = None if request.asked is None else request.asked.edges(passage)
+        for target in self._targets:
+            if target.form in LABELS:
+                yield self._labels(target, passage, request.labelled)
+            elif target.form in SOUND:
+                yield self._sound(target, passage, describe(passage, where, request.detection, edges))
+
+    def _labels(self, target: Target, passage: Passage, labelled: Sequence[Detection]) -> Written:
+        labels = labels_in(labelled, passage.epoch, passage.first_sample, passage.end_sample)
+        write = _into(lambda out: _LABEL_WRITERS[target.form](labels, out))
+        return self._write(target, self._numbers, write, {"rows": len(labels)})
+
+    def _sound(self, target: Target, passage: Passage, content: Mapping[str, object]) -> Written:
+        write = write_wav if target.form is Form.WAV else write_flac
+        rounded = target.form is Form.FLAC and passage.dtype != "int16"
+        remark = "24 bits a sample: FLAC has no floats" if rounded else ""
+        return self._write(target, self._numbers, lambda part: write(passage, content, part), content, remark)
+
+    def _write(
         self,
         target: Target,
-        stretch: Stretch,
-        place: Place,
-        labelled: Sequence[Detection],
-        detection: Detection | None,
+        number: int,
+        write: Callable[[Path], None],
+        content: Mapping[str, object],
+        remark: str = "",
     ) -> Written:
-        file, remark = target.file(self._numbers), ""
-        if target.form in LABELS:
-            labels = labels_in(labelled, stretch.epoch, stretch.first_sample, stretch.end_sample)
-            self._write_text(file, lambda out: _LABEL_WRITERS[target.form](labels, out))
-            return Written(file, target.form, {"rows": len(labels)})
-        content = describe(stretch, place, detection)
-        if target.form is Form.WAV:
-            self._write(file, lambda part: write_wav(stretch, content, part))
-        else:
-            self._write(file, lambda part: write_flac(stretch, content, part))
-            remark = "24 bits a sample: FLAC has no floats" if stretch.dtype != "int16" else ""
+        file = target.file(number)
+        check_target("--out", file, (target.form,), force=self._force)
+        with part_of(file) as part:
+            write(part)
         return Written(file, target.form, content, remark)
 
-    def _write_text(self, file: Path, write: Callable[..., None]) -> None:
-        def into(part: Path) -> None:
-            with part.open("w", encoding="utf-8", newline="") as out:
-                write(out)
 
-        self._write(file, into)
+def _around(detection: Detection, margin_s: float) -> Whereabouts:
+    return Whereabouts(
+        topic=detection.topic,
+        partition=detection.partition,
+        sensor=detection.sensor,
+        first_offset=detection.first_offset,
+        last_offset=detection.last_offset,
+        length_ms=(detection.end_us - detection.start_us) // 1000,
+        before_ms=round(margin_s * 1000),
+        after_ms=round(margin_s * 1000),
+    )
 
-    def _write(self, file: Path, write: Callable[[Path], None]) -> None:
-        check_file(file, tuple(Form), force=self._force)
-        with _part_of(file) as part:
-            write(part)
 
+def _into(write: Callable[..., None]) -> Callable[[Path], None]:
+    """Return what writes a text file."""
 
-@contextmanager
-def _part_of(file: Path) -> Iterator[Path]:
-    """Give a file to write to that becomes `file` when it is whole, and is gone when it is not."""
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    def into(part: Path) -> None:
+        with part.open("w", encoding="utf-8", newline="") as out:
+            write(out)
+
+    return into

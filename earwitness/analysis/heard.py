@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from earwitness.analysis import tables
-from earwitness.analysis.lookup import upserted
+from earwitness.analysis.lookup import Wanted, upserted
+from earwitness.analysis.target import check_target as check_target
 from earwitness.settings import Settings
 from processors.log import LogReader, read_as
 from schemas.detection import Detection, DetectionState
@@ -12,21 +13,6 @@ from schemas.errors import ConfigurationError
 
 WRITTEN = (".jsonl", ".csv", ".parquet")
 READ = (".jsonl", ".parquet")
-
-
-def check_target(option: str, file: Path, extensions: Sequence[str], *, force: bool) -> None:
-    """Refuse a file that cannot be written, before there is anything to write.
-
-    Raises:
-        ConfigurationError: its extension is not one of these, it is there already, or its folder is not.
-
-    """
-    if file.suffix not in extensions:
-        raise ConfigurationError(option, str(file), f"a file that ends in {', '.join(extensions)}")
-    if file.exists() and not force:
-        raise ConfigurationError(option, str(file), "a file that is not there yet, or --force")
-    if not file.absolute().parent.is_dir():
-        raise ConfigurationError(option, str(file), "a file in a folder that exists")
 
 
 def write_detections(file: Path, detections: Sequence[Detection]) -> None:
@@ -39,6 +25,28 @@ def write_detections(file: Path, detections: Sequence[Detection]) -> None:
         write(detections, out)
 
 
+def read_side(
+    option: str, name: str, settings: Settings, wanted: Wanted, decision: str | None
+) -> list[Detection]:
+    """Read one side of a comparison: what one decision said of the sound that is meant.
+
+    Raises:
+        ConfigurationError: there is no such side, or several decisions have said something and none is named.
+
+    """
+    found = [
+        d
+        for d in read_detections(name, settings)
+        if wanted.names(d.sensor) and wanted.overlaps(d.start_us, d.end_us)
+    ]
+    by = {d.decision_digest: f"{d.model_name}/{d.model_version}" for d in found}
+    named = sorted(digest for digest in by if digest.startswith(decision or ""))
+    if len(by) and (len(named) > 1 or not named):
+        known = ", ".join(f"{digest[:12]} ({by[digest]})" for digest in sorted(by))
+        raise ConfigurationError(option, decision, f"one of the decisions that {name} holds: {known}")
+    return [d for d in found if d.decision_digest in named]
+
+
 def read_detections(name: str, settings: Settings) -> list[Detection]:
     """Read detections from a file, or from a topic where there is no such file.
 
@@ -47,7 +55,9 @@ def read_detections(name: str, settings: Settings) -> list[Detection]:
 
     """
     file = Path(name)
-    if file.suffix in READ and file.is_file():
+    if file.suffix in READ:
+        if not file.is_file():
+            raise ConfigurationError("what to compare", name, "a file that exists, or a topic")
         return upserted(_from_parquet(file) if file.suffix == ".parquet" else _from_lines(file))
     with LogReader(settings.kafka.librdkafka()) as reader:
         if name not in reader.topics():
@@ -58,12 +68,21 @@ def read_detections(name: str, settings: Settings) -> list[Detection]:
 
 
 def _from_lines(file: Path) -> list[Detection]:
-    with file.open(encoding="utf-8") as lines:
-        return [tables.detection_of(line, n, str(file)) for n, line in enumerate(lines, 1) if line.strip()]
+    try:
+        with file.open(encoding="utf-8") as lines:
+            return [
+                tables.detection_of(line, n, str(file)) for n, line in enumerate(lines, 1) if line.strip()
+            ]
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError("what to compare", str(file), f"lines of JSON in UTF-8: {exc}") from exc
 
 
 def _from_parquet(file: Path) -> list[Detection]:
-    from pyarrow import ArrowInvalid, parquet
+    try:
+        from pyarrow import ArrowInvalid, parquet
+    except ImportError as exc:
+        accepted = "a .jsonl file, or an environment with pyarrow: the extra `analyst`"
+        raise ConfigurationError("what to compare", str(file), accepted) from exc
 
     try:
         rows = parquet.read_table(file, columns=list(Detection.__slots__)).to_pylist()

@@ -19,14 +19,15 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
+from earwitness.analysis.lookup import TimeBase
 from earwitness.analysis.plan import InRange, Plan, ReplaySettings
-from earwitness.analysis.scores import ScoreWriter, join_scores
+from earwitness.analysis.scores import ScoreWriter, score_parts
 from earwitness.settings import Settings
 from processors.batch import BatchSettings
 from processors.log import LogReader, Record
 from processors.partition import Output, Start
 from processors.pipeline import PartitionKey, Pipeline
-from processors.replay import TICK_S, Replayer, Stop, Stretch, paced, start_of
+from processors.replay import TICK_S, Replayer, Stop, Stretch, lead_s, paced, start_of
 from processors.run import Slot
 from processors.score import OnnxScorer
 from schemas.deadletter import DeadLetter
@@ -41,17 +42,29 @@ PACED_KBYTES, PACED_IN_S = 8192, 3.0
 
 @dataclass(slots=True)
 class Report:
-    """What was listened to: records read, windows by outcome, seconds of sound, and how long that took."""
+    """What was listened to, and how long that took.
+
+    `records` were read, `frames` of them are of the sensors that are meant; windows by outcome and seconds of
+    sound are those in the range.
+    """
 
     records: int = 0
+    frames: int = 0
     windows: dict[str, int] = field(default_factory=dict)
     sound_s: float = 0.0
     dead_letters: int = 0
     elapsed_s: float = 0.0
 
+    def count(self, slot: Slot) -> None:
+        """Count a window of the range, and the sound that it adds."""
+        outcome, fresh = str(slot.outcome), slot.window.fresh
+        self.windows[outcome] = self.windows.get(outcome, 0) + 1
+        self.sound_s += (fresh.end_sample - fresh.start_sample) / slot.run.place.rate_hz
+
     def add(self, other: "Report") -> None:
         """Add what another partition had."""
         self.records += other.records
+        self.frames += other.frames
         self.sound_s += other.sound_s
         self.dead_letters += other.dead_letters
         self.elapsed_s = max(self.elapsed_s, other.elapsed_s)
@@ -81,6 +94,15 @@ class Pace:
     begin_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one process listens to, and the file that it writes scores to."""
+
+    plan: Plan
+    pace: Pace | None
+    scores: Path | None
+
+
 def listen(settings: ReadSettings, plan: Plan, how: ReplaySettings, stop: Event) -> Iterator[Told]:
     """Listen to everything that is planned, in processes of its own if there is more than one partition.
 
@@ -89,11 +111,13 @@ def listen(settings: ReadSettings, plan: Plan, how: ReplaySettings, stop: Event)
 
     """
     pace = _pace(settings(), plan, how)
-    jobs = min(how.jobs or os.cpu_count() or 1, len(plan.stretches))
-    if jobs == 1:
-        yield from _listen(settings(), plan, how, pace, stop)
-    else:
-        yield from _in_processes(settings, _shares(plan, jobs), how, pace, stop)
+    shares = _shares(plan, min(how.jobs or os.cpu_count() or 1, len(plan.stretches)))
+    with score_parts(how.scores, len(shares)) as parts:
+        jobs = [Job(share, pace, part) for share, part in zip(shares, parts, strict=True)]
+        if len(jobs) == 1:
+            yield from _do(settings(), jobs[0], stop)
+        else:
+            yield from _in_processes(settings, jobs, stop)
 
 
 class Listener:
@@ -130,8 +154,10 @@ class Listener:
             for output in self._replayer.finish(quiet):
                 yield from self._tell(output)
         yield from self._in_range.rest()
-        self._report.records, self._report.elapsed_s = self._replayer.records, time.monotonic() - began_s
-        yield self._report
+        report = self._report
+        report.records, report.frames = self._replayer.records, self._replayer.frames
+        report.elapsed_s = time.monotonic() - began_s
+        yield report
 
     def _records(self, reader: LogReader, starts: Mapping[PartitionKey, Start]) -> Iterator[Record | None]:
         stretches = [replace(s, first=starts[s.key].scan_from) for s in self._plan.stretches]
@@ -173,43 +199,40 @@ class Listener:
         return record.key is not None and self._wanted(record.key)
 
     def _decided(self, slot: Slot) -> None:
-        window, fresh = slot.window, slot.window.fresh
-        self._report.sound_s += (fresh.end_sample - fresh.start_sample) / slot.run.place.rate_hz
-        self._report.windows[str(slot.outcome)] = self._report.windows.get(str(slot.outcome), 0) + 1
-        if self._heard is not None and self._plan.holds(slot.run.place.partition, window):
+        if not self._plan.holds(slot.run.place.partition, slot.window):
+            return
+        self._report.count(slot)
+        if self._heard is not None:
             self._heard(slot)
 
     def _has_gone_quiet(self, reader: LogReader, stretch: Stretch) -> bool:
         """Say whether a worker would have closed every run by now: the log ends here, and has for a while."""
-        if self._stop.is_set() or stretch.end < reader.limits(stretch.topic)[stretch.partition][1]:
-            return False
-        last = reader.at(stretch.topic, stretch.partition, stretch.end - 1)
+        if self._stop.is_set() or stretch.end < reader.limits_of(*stretch.key)[1]:
+            return False  # what lives has grown meanwhile, whatever our clock says
+        last = reader.at(*stretch.key, stretch.end - 1)
         rules = self._decision.rules
         quiet_s = rules.idle_s + rules.margin_s + TICK_S
         return last is not None and time.time() - last.timestamp / 1000 > quiet_s
 
 
-def _listen(
-    settings: Settings, plan: Plan, how: ReplaySettings, pace: Pace | None, stop: Stop
-) -> Iterator[Told]:
-    if how.scores is None:
-        yield from Listener(settings, plan, stop, pace).listen()
+def _do(settings: Settings, job: Job, stop: Stop) -> Iterator[Told]:
+    if job.scores is None:
+        yield from Listener(settings, job.plan, stop, job.pace).listen()
         return
-    with ScoreWriter(how.scores, settings.decision().spec.labels) as scores:
-        yield from Listener(settings, plan, stop, pace, scores.add).listen()
+    with ScoreWriter(job.scores, settings.decision().spec.labels) as scores:
+        yield from Listener(settings, job.plan, stop, job.pace, scores.add).listen()
 
 
 # -- processes ----------------------------------------------------------------------------------------------
 
 
-def _in_processes(
-    settings: ReadSettings, shares: Sequence[Plan], how: ReplaySettings, pace: Pace | None, stop: Event
-) -> Iterator[Told]:
-    context = multiprocessing.get_context("spawn")  # a fork would copy clients whose threads stay behind
+def _in_processes(settings: ReadSettings, jobs: Sequence[Job], stop: Event) -> Iterator[Told]:
+    # Spawned, for a fork would copy clients whose threads stay behind. What the processes hand one another is
+    # pickled: it is their own, and nothing from outside is ever read so.
+    context = multiprocessing.get_context("spawn")
     queue, halt = context.Queue(QUEUED), context.Event()
     processes = [
-        context.Process(target=_work, args=(settings, share, _part(how, at), pace, queue, halt), daemon=True)
-        for at, share in enumerate(shares)
+        context.Process(target=_work, args=(settings, job, queue, halt), daemon=True) for job in jobs
     ]
     for process in processes:
         process.start()
@@ -221,18 +244,16 @@ def _in_processes(
         for process in processes:
             process.join(JOIN_S)
             process.kill()
-    if how.scores is not None:
-        join_scores([_score_file(how.scores, at) for at in range(len(shares))], how.scores)
 
 
 def _gathered(processes: Sequence[Any], queue: Any, look: Callable[[], object]) -> Iterator[Told]:
     reports = 0
     while reports < len(processes):
         look()
+        ended = [process.exitcode for process in processes if process.exitcode]
         try:
             told = queue.get(timeout=LOOK_S)
         except Empty:
-            ended = [p.exitcode for p in processes if p.exitcode]
             if ended:
                 raise StopError(f"a process that listens ended with status {ended[0]}") from None
             continue
@@ -242,15 +263,13 @@ def _gathered(processes: Sequence[Any], queue: Any, look: Callable[[], object]) 
         yield told
 
 
-def _work(
-    settings: ReadSettings, plan: Plan, how: ReplaySettings, pace: Pace | None, queue: Any, halt: Any
-) -> None:
+def _work(settings: ReadSettings, job: Job, queue: Any, halt: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us is told, and tells us
     try:
-        for told in _listen(settings(), plan, how, pace, halt):
+        for told in _do(settings(), job, halt):
             queue.put(told)
-    except (EarwitnessError, KafkaException) as exc:
-        queue.put(f"{exc}")
+    except (EarwitnessError, KafkaException, OSError, MemoryError) as exc:
+        queue.put(f"{exc or type(exc).__name__}")
 
 
 def _shares(plan: Plan, jobs: int) -> list[Plan]:
@@ -261,19 +280,25 @@ def _shares(plan: Plan, jobs: int) -> list[Plan]:
     return [replace(plan, stretches=tuple(share)) for share in shares]
 
 
-def _part(how: ReplaySettings, at: int) -> ReplaySettings:
-    return how if how.scores is None else replace(how, scores=_score_file(how.scores, at))
-
-
-def _score_file(target: Path, at: int) -> Path:
-    return target.with_name(f".{target.stem}.{at}.parquet")
-
-
 def _pace(settings: Settings, plan: Plan, how: ReplaySettings) -> Pace | None:
-    """Return when which sound is due: the first record that is meant, in a moment."""
+    """Return when which sound is due: the first of the range that is meant, in a moment.
+
+    Where the sensors' clocks name the range, it begins where its lead ends.
+    """
     if how.speed is None:
         return None
     with LogReader(settings.kafka.librdkafka()) as reader:
-        firsts = [reader.at(s.topic, s.partition, s.first) for s in plan.stretches]
-    begin_ms = min(record.timestamp for record in firsts if record is not None)
+        firsts = [_first_meant(reader, plan, stretch) for stretch in plan.stretches]
+    begins = [record.timestamp for record in firsts if record is not None]
+    led = 0 if plan.wanted.begin_us is None else round(1000 * lead_s(settings.decision()))
+    begin_ms = min(begins, default=0) + led
+    if plan.wanted.clock is TimeBase.BROKER and plan.wanted.begin_us is not None:
+        begin_ms = plan.wanted.begin_us // 1000
     return Pace(how.speed, begin_ms, time.monotonic() + PACED_IN_S)
+
+
+def _first_meant(reader: LogReader, plan: Plan, stretch: Stretch) -> Record | None:
+    def meant(key: bytes | None, _: bytes | None) -> bool:
+        return key is not None and plan.wanted.names(key.decode("utf-8", "replace"))
+
+    return next(reader.read(stretch.topic, {stretch.partition: (stretch.first, stretch.end)}, meant), None)

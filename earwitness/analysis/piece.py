@@ -5,19 +5,16 @@ Positions are sample indices of an epoch. The time of a sample comes from the fr
 
 import logging
 from dataclasses import dataclass, replace
-from io import BytesIO
 from typing import Any, Protocol
 
-import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from processors.log import Record
-from schemas.errors import DeadLetterError, InvalidFrameError, MalformedRecordError
-from schemas.frame import AudioFrame, Encoding
+from processors.pcm import samples
+from schemas.errors import DeadLetterError
+from schemas.frame import AudioFrame
 from schemas.identity import epoch_text
 
-_FLAC_MARK = b"fLaC"
 logger = logging.getLogger(__name__)
 
 Values = NDArray[Any]
@@ -144,7 +141,7 @@ class WholeFrames:
 def piece_of(frame: AudioFrame, record: Record) -> Piece | None:
     """Decode a frame where it stands in the log; what cannot be decoded is logged, and None."""
     try:
-        values = decoded(frame)
+        values = samples(frame)
     except DeadLetterError as exc:
         logger.warning("%s: counted as missing: %s", record.place, exc)
         return None
@@ -158,41 +155,3 @@ def piece_of(frame: AudioFrame, record: Record) -> Piece | None:
         record.offset,
         record.timestamp,
     )
-
-
-def decoded(frame: AudioFrame) -> Values:
-    """Decode a frame to int16[samples, channels], or to float32 where it came as such.
-
-    Raises:
-        InvalidFrameError: a float is not finite, or a FLAC stream is not what the frame says it is.
-        MalformedRecordError: the data are not a FLAC stream.
-
-    """
-    if frame.encoding is Encoding.FLAC:
-        return _from_flac(frame)
-    if frame.encoding is Encoding.PCM_S16LE:
-        return np.frombuffer(frame.data, "<i2").reshape(-1, frame.channels)
-    values = np.frombuffer(frame.data, "<f4").reshape(-1, frame.channels)
-    if not np.isfinite(values).all():
-        raise InvalidFrameError("data", "a float that is not finite", "finite floats, full scale 1.0")
-    return values
-
-
-def _from_flac(frame: AudioFrame) -> Values:
-    claimed = "FLAC", frame.samples, frame.channels, frame.sample_rate_hz
-    if not frame.data.startswith(_FLAC_MARK):
-        raise MalformedRecordError("data are not a FLAC stream: it does not begin with fLaC")
-    try:
-        with soundfile.SoundFile(BytesIO(frame.data)) as stream:
-            # Before reading: what a stream claims decides what is allocated.
-            found = stream.format, stream.frames, stream.channels, stream.samplerate
-            if found != claimed:
-                raise InvalidFrameError("data", str(found), str(claimed))
-            values: Values = stream.read(frame.samples, dtype="int16", always_2d=True)
-    except (soundfile.SoundFileError, RuntimeError) as exc:
-        raise MalformedRecordError(
-            f"data are not a FLAC stream: {getattr(exc, 'error_string', exc)}"
-        ) from exc
-    if len(values) != frame.samples:
-        raise InvalidFrameError("data", f"{len(values)} FLAC samples", f"{frame.samples} samples")
-    return values

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from earwitness.analysis.errors import NoSoundError
 from earwitness.analysis.lookup import SLACK_S, Lookup, TimeBase, Wanted, utc_text
 from processors.decision import Decision
 from processors.replay import Stretch, lead_s, settled_s, tail_s
@@ -16,6 +17,9 @@ from processors.window import Window
 from schemas.coverage import Coverage
 from schemas.detection import Detection, DetectionState
 from schemas.errors import ConfigurationError
+
+LATE_S = 10.0
+"""Frames are appended this much before or after the time that their sensor's clock, put right, gives them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +84,14 @@ class InRange:
 class ReplaySettings:
     """How to listen: `speed` is a multiple of the pace at which the sound was appended, None for the fastest.
 
-    `lead_s` and `tail_s` widen what is listened to beyond what the range's edges need.
+    `more_before_s` and `more_after_s` widen what is listened to beyond what the range's edges need.
     """
 
     speed: float | None = None
     jobs: int = 0
     """Processes; 0 for one a core."""
-    lead_s: float = 0.0
-    tail_s: float = 0.0
+    more_before_s: float = 0.0
+    more_after_s: float = 0.0
     everywhere: bool = False
     scores: Path | None = None
 
@@ -96,7 +100,7 @@ class ReplaySettings:
             raise ConfigurationError("--speed", self.speed, "more than 0, or max")
         if not 0 <= self.jobs <= 256:
             raise ConfigurationError("--jobs", self.jobs, "0 to 256")
-        for key, value in (("--pre-roll", self.lead_s), ("--post-roll", self.tail_s)):
+        for key, value in (("--pre-roll", self.more_before_s), ("--post-roll", self.more_after_s)):
             if not 0 <= value <= 86_400:
                 raise ConfigurationError(key, value, "0 to 86400 s")
 
@@ -105,37 +109,53 @@ def plan(lookup: Lookup, decision: Decision, wanted: Wanted, how: ReplaySettings
     """Find what has to be listened to.
 
     Raises:
-        ConfigurationError: nothing in the log is of the sound that is meant.
+        NoSoundError: nothing in the log is of the sound that is meant.
 
     """
-    how, frames = how or ReplaySettings(), None
+    how = how or ReplaySettings()
+    stretches, frames = [], None
     if wanted.begin_us is None and wanted.end_us is None:
-        stretches = _whole(lookup, wanted)
+        stretches += _whole(lookup, wanted)
     else:
-        stretches = _covered(lookup, decision, wanted, how)
+        stretches += _covered(lookup, decision, wanted, how)
+        stretches += _appended(lookup, decision, wanted, how)
     if wanted.clock is TimeBase.BROKER:
         frames = lookup.frame_offsets(wanted)
-        stretches += _appended(lookup, decision, wanted, how)  # no worker may have said anything of it yet
-    stretches = [_until_settled(lookup, decision, stretch) for stretch in _joined(stretches)]
-    present = [(stretch, _present(lookup, stretch)) for stretch in stretches]
+    present = [(s, _present(lookup, _until_settled(lookup, decision, s))) for s in _joined(stretches)]
     removed = sum(there.first - stretch.first for stretch, there in present)
     found = tuple(there for _, there in present if there.first < there.end)
     if not found:
-        raise _nothing(lookup, wanted)
+        raise nothing_heard(lookup, wanted)
     return Plan(wanted, found, frames, removed)
 
 
 def _whole(lookup: Lookup, wanted: Wanted) -> list[Stretch]:
-    return _stretches(lookup, wanted, lookup.reader.limits(lookup.topics.frames))
+    return _stretches(lookup, wanted, lookup.reader.limits(lookup.frames))
 
 
 def _appended(lookup: Lookup, decision: Decision, wanted: Wanted, how: ReplaySettings) -> list[Stretch]:
-    wide = wanted.widened(lead_s(decision) + how.lead_s, tail_s(decision) + how.tail_s)
-    return _stretches(lookup, wanted, lookup.frame_offsets(wide))
+    """Find what was appended in that time: no worker may have said anything of it yet.
+
+    The sensors' clocks are taken to be off by as much as they are now.
+    """
+    before_s, after_s = lead_s(decision) + how.more_before_s, tail_s(decision) + how.more_after_s
+    if wanted.clock is TimeBase.BROKER:
+        return _stretches(lookup, wanted, lookup.frame_offsets(wanted.widened(before_s, after_s)))
+    wide, found = wanted.widened(before_s + LATE_S, after_s + LATE_S), []
+    states = lookup.states(wanted)
+    for sensor in [name for name in wanted.sensors if name not in states] if wanted.exact else [None]:
+        of_it = replace(wanted, sensors=() if sensor is None else (sensor,))
+        found += _stretches(lookup, of_it, lookup.frame_offsets(wide))
+    for state in states.values():
+        off_us = state.clock_offset_us if abs(state.clock_offset_us) > LATE_S * 1e6 else 0
+        if off_us or wanted.exact:  # the others lie in what was taken above
+            bounds = lookup.frame_offsets(wide.shifted(off_us))
+            found.append(Stretch(lookup.frames, state.partition, *bounds[state.partition]))
+    return found
 
 
 def _stretches(lookup: Lookup, wanted: Wanted, bounds: Mapping[int, tuple[int, int]]) -> list[Stretch]:
-    topic = lookup.topics.frames
+    topic = lookup.frames
     return [Stretch(topic, number, *bounds[number]) for number in lookup.partitions_of(wanted, topic)]
 
 
@@ -144,19 +164,20 @@ def _covered(lookup: Lookup, decision: Decision, wanted: Wanted, how: ReplaySett
 
     Coverage is read twice, since that of an hour of a large fleet is more than one would keep in memory.
     """
-    before_s, after_s = lead_s(decision) + how.lead_s, tail_s(decision) + how.tail_s
+    before_s, after_s = lead_s(decision) + how.more_before_s, tail_s(decision) + how.more_after_s
     slack_s = SLACK_S + max(before_s, after_s)
     edges: dict[tuple[str | None, str | None], tuple[int, int]] = {}
     for said, meant in lookup.nearby(wanted, slack_s, everywhere=how.everywhere):
-        if meant:
+        if meant and said.topic == lookup.frames:
             start, end = _samples(said)
             low, high = edges.get((said.sensor, said.epoch), (start, end))
             edges[said.sensor, said.epoch] = min(low, start), max(high, end)
     found = []
-    for said, _ in lookup.nearby(wanted, slack_s, everywhere=how.everywhere):
+    for said, _ in lookup.nearby(wanted, slack_s, everywhere=how.everywhere) if edges else ():
         low, high = edges.get((said.sensor, said.epoch), (0, 0))
         (start, end), rate = _samples(said), said.sample_rate_hz or 0
-        if end > low - before_s * rate and start < high + after_s * rate and low < high:
+        near = end > low - before_s * rate and start < high + after_s * rate and low < high
+        if near and said.topic == lookup.frames:
             found.append(Stretch(said.topic, said.partition, said.first_offset, said.last_offset + 1))
     return found
 
@@ -176,29 +197,29 @@ def _joined(stretches: Iterable[Stretch]) -> list[Stretch]:
 
 def _until_settled(lookup: Lookup, decision: Decision, stretch: Stretch) -> Stretch:
     """Read on until every run that ended is closed, and what coverage had not said yet is in."""
-    reader, (_, high) = lookup.reader, lookup.reader.limits(stretch.topic)[stretch.partition]
-    last = reader.at(stretch.topic, stretch.partition, min(stretch.end, high) - 1)
-    if last is None:
+    reader, (_, high) = lookup.reader, lookup.reader.limits_of(*stretch.key)
+    last = reader.at(*stretch.key, min(stretch.end, high) - 1)
+    if last is None or stretch.end >= high:
         return stretch
     after_ms = last.timestamp + round((settled_s(decision) + tail_s(decision)) * 1000) + 1
-    end = reader.offsets_at(stretch.topic, after_ms)[stretch.partition] + 1
-    return replace(stretch, end=max(stretch.end, min(high, end)))
+    return replace(stretch, end=max(stretch.end, min(high, reader.offset_at(*stretch.key, after_ms) + 1)))
 
 
 def _present(lookup: Lookup, stretch: Stretch) -> Stretch:
-    low, high = lookup.reader.limits(stretch.topic)[stretch.partition]
+    low, high = lookup.reader.limits_of(*stretch.key)
     first = max(stretch.first, low)
     return replace(stretch, first=first, end=max(first, min(stretch.end, high)))
 
 
-def _nothing(lookup: Lookup, wanted: Wanted) -> ConfigurationError:
+def nothing_heard(lookup: Lookup, wanted: Wanted) -> NoSoundError:
+    """Say that there is no such sound, and what there is."""
     who = ", ".join(wanted.sensors) or "any sensor"
     meant = f"{who}, {utc_text(wanted.begin_us)} to {utc_text(wanted.end_us)}"
-    states = [state for name, state in lookup.states().items() if wanted.names(name)]
+    states = list(lookup.states(wanted).values())
     if not states:
-        said = f"no worker has heard it; --clock broker takes the range of {lookup.topics.frames} itself"
-        return ConfigurationError("the sound", meant, f"sound that is in the log: {said}")
+        said = f"no worker has heard it; --clock broker takes the range of {lookup.frames} itself"
+        return NoSoundError(meant, said)
     last = max(states, key=lambda state: state.captured_at_us)
     own, off_s = utc_text(last.captured_at_us), -last.clock_offset_us / 1e6
     said = f"{last.sensor} was last heard at {own} by its own clock, {off_s:+.1f} s from the broker's"
-    return ConfigurationError("the sound", meant, f"sound in the log: {said} (--clock, --everywhere)")
+    return NoSoundError(meant, f"{said} (--clock, --everywhere)")

@@ -9,6 +9,8 @@ class Reason(StrEnum):
     """Why a sound was not a detection, or that it was one."""
 
     DETECTED = "detected"
+    DETECTED_OTHERWISE = "detected by another decision"
+    """By another model, or with other settings, than those that are asked about."""
     NO_FRAMES = "no frames"
     EXPIRED = "expired"
     NOT_HEARD = "not heard"

@@ -24,7 +24,7 @@ from earwitness.analysis.heard import WRITTEN, check_target, write_detections
 from earwitness.analysis.listen import Progress as Read
 from earwitness.analysis.listen import ReadSettings, Report, listen
 from earwitness.analysis.lookup import Lookup, Wanted, upserted
-from earwitness.analysis.plan import Plan, ReplaySettings, plan
+from earwitness.analysis.plan import Plan, ReplaySettings, nothing_heard, plan
 from earwitness.settings import Settings
 from earwitness.topics import TopicAdmin
 from processors.ledger import SCORER_HEADER
@@ -33,6 +33,7 @@ from processors.score import ONNX_IDENTITY
 from schemas.codec import Codec
 from schemas.detection import Detection
 from schemas.errors import ConfigurationError, DeliveryError
+from schemas.topics import Topics
 
 FLUSH_S = 30.0
 
@@ -41,7 +42,7 @@ FLUSH_S = 30.0
 class Targets:
     """Where detections go: as they are decided to `show` and to a topic, in the end to a file."""
 
-    show: Callable[[Detection], None] | None = None
+    show: Callable[[Detection], None]
     file: Path | None = None
     topic: str | None = None
     force: bool = False
@@ -55,6 +56,8 @@ class Replayed:
     detections: list[Detection]
     report: Report
     plan: Plan
+    stopped: bool
+    """Whether it was ended early: what is told is not all."""
 
     def as_text(self) -> str:
         """Return what a person wants to know on one line."""
@@ -72,40 +75,52 @@ class Replayed:
 
 
 def replay(
-    read_settings: ReadSettings, wanted: Wanted, how: ReplaySettings, targets: Targets, stop: Event
+    read_settings: ReadSettings,
+    wanted: Wanted,
+    how: ReplaySettings,
+    targets: Targets,
+    stopped: Callable[[], Event],
 ) -> Replayed:
-    """Listen to a range again.
+    """Listen to a range again; `stopped` is called once it begins, and gives what ends it early.
 
     Raises:
         ConfigurationError: there is no such sound, or a target cannot be written.
         EarwitnessError: it cannot go on.
 
     """
+    settings = read_settings()
+    _check_targets(settings, how, targets)
+    with LogReader(settings.kafka.librdkafka()) as reader:
+        lookup = Lookup(reader, settings.codec(), settings.tenant, settings.frames_topics[0])
+        planned = plan(lookup, settings.decision(), wanted, how)
+        stop, said, report = stopped(), list[Detection](), Report()
+        with _topic(settings, targets.topic) as publish, _progress(planned) as advance:
+            for told in listen(read_settings, planned, how, stop):
+                if isinstance(told, Detection):
+                    said.append(told)
+                    publish(told)
+                    targets.show(told)
+                elif isinstance(told, Read):
+                    advance(told.records)
+                else:
+                    report.add(told)
+        if not report.frames and not stop.is_set():
+            raise nothing_heard(lookup, wanted)
+    found = sorted(upserted(said), key=lambda d: (d.sensor, d.start_us, d.label))
+    if targets.file is not None:
+        write_detections(targets.file, found)
+    return Replayed(found, report, planned, stop.is_set())
+
+
+def _check_targets(settings: Settings, how: ReplaySettings, targets: Targets) -> None:
     if targets.file is not None:
         check_target("--out", targets.file, WRITTEN, force=targets.force)
     if how.scores is not None:
         check_target("--scores", how.scores, (".parquet",), force=targets.force)
-    settings = read_settings()
-    with LogReader(settings.kafka.librdkafka()) as reader:
-        lookup = Lookup(reader, settings.codec(), settings.tenant)
-        planned = plan(lookup, settings.decision(), wanted, how)
-    said: list[Detection] = []
-    report = Report()
-    with _topic(settings, targets.topic) as publish, _progress(planned) as advance:
-        for told in listen(read_settings, planned, how, stop):
-            if isinstance(told, Detection):
-                said.append(told)
-                publish(told)
-                if targets.show is not None:
-                    targets.show(told)
-            elif isinstance(told, Read):
-                advance(told.records)
-            else:
-                report.add(told)
-    found = sorted(upserted(said), key=lambda d: (d.sensor, d.start_us, d.label))
-    if targets.file is not None:
-        write_detections(targets.file, found)
-    return Replayed(found, report, planned)
+    ours = {name for tenant in settings.topics.tenants for name in Topics(tenant).every}
+    if targets.topic is not None and (targets.topic in ours or targets.topic.endswith(Topics().every)):
+        accepted = "a topic of its own: one of these names is written to by what runs live"
+        raise ConfigurationError("--to-topic", targets.topic, accepted)
 
 
 @contextmanager
@@ -172,8 +187,6 @@ class _Target:
 
 def _make_topic(settings: Settings, name: str) -> None:
     topics = settings.tenant
-    if name in (topics.frames, topics.backfill, *topics.outputs):
-        raise ConfigurationError("--to-topic", name, "a topic of its own: what runs live writes to this one")
     admin = TopicAdmin(settings.kafka.librdkafka())
     if name in admin.partitions([name]):
         return

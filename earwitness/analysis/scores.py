@@ -3,7 +3,9 @@
 Rows come in no particular order: sort them by sensor, epoch and window.
 """
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +70,19 @@ class ScoreWriter:
         self._rows.clear()
 
 
-def join_scores(parts: Sequence[Path], target: Path) -> None:
-    """Join files of scores into one, and remove them."""
+@contextmanager
+def score_parts(target: Path | None, count: int) -> Iterator[list[Path | None]]:
+    """Give files to write scores to, one a process; all of them become the target when all went well."""
+    if target is None:
+        yield [None] * count
+        return
+    with tempfile.TemporaryDirectory(prefix=".scores-", dir=target.absolute().parent) as folder:
+        parts = [Path(folder, f"{number}.parquet") for number in range(count)]
+        yield [*parts]
+        _join(parts, Path(folder, "all.parquet")).replace(target)
+
+
+def _join(parts: Sequence[Path], target: Path) -> Path:
     from pyarrow import parquet
 
     files = [parquet.ParquetFile(part) for part in parts]
@@ -77,8 +90,7 @@ def join_scores(parts: Sequence[Path], target: Path) -> None:
         for file in files:
             for rows in file.iter_batches(ROWS):
                 writer.write_batch(rows)
-    for part in parts:
-        part.unlink()
+    return target
 
 
 def _column(label: str) -> str:

@@ -5,11 +5,14 @@
                  └─ looked for by append time ─┘     as far before and after as sound is wanted
 
 Only records with the sensor's key are decoded, with all channels in the precision in which they came: not the
-mix that a model hears. Joining the pieces is left to `earwitness/analysis/stretch.py`.
+mix that a model hears. Joining the pieces is left to `earwitness/analysis/passage.py`.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
 from typing import Protocol
 
 from earwitness.analysis.piece import Cut, Piece, piece_of
@@ -28,7 +31,7 @@ _FURTHER = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Whereabouts:
     """Offsets that hold a sensor's sound, how long it took, and how much more is wanted around it."""
 
     topic: str
@@ -39,6 +42,15 @@ class Place:
     length_ms: int
     before_ms: int = 0
     after_ms: int = 0
+
+    @property
+    def text(self) -> str:
+        """What it is called: `topic[partition]@first to last`."""
+        return f"{self.topic}[{self.partition}]@{self.first_offset} to {self.last_offset}"
+
+
+class SoundGoneError(ConfigurationError):
+    """Retention has removed what is asked for."""
 
 
 class Log(Protocol):
@@ -65,76 +77,93 @@ class SoundReader:
     def __init__(self, log: Log, codec: Codec) -> None:
         self._log, self._codec = log, codec
 
-    def pieces(self, place: Place, cut: Cut) -> Iterator[Piece]:
+    def sounding(self, where: Sequence[Whereabouts], cut: Cut) -> list[Whereabouts]:
+        """Return those that have any of what is wanted, the one that was heard first first.
+
+        Raises:
+            SoundGoneError: retention has removed all of it.
+
+        """
+        found, gone = [], None
+        for one in where:
+            try:
+                with closing(self.pieces(one, cut)) as pieces:
+                    found += [(piece.utc_us(piece.first_sample), one) for piece in islice(pieces, 1)]
+            except SoundGoneError as exc:
+                gone = exc
+        if gone is not None and not found:
+            raise gone
+        return [one for _, one in sorted(found, key=itemgetter(0))]
+
+    def pieces(self, where: Whereabouts, cut: Cut) -> Generator[Piece, None, None]:
         """Yield what is wanted of a sensor's frames in the order of the log; seeks, and reads little else.
 
         Raises:
-            ConfigurationError: retention has removed all of it.
+            SoundGoneError: retention has removed all of it.
 
         """
-        anchor_ms = self._first_appended_ms(place)
-        for frame in self._from_early_enough(place, cut, anchor_ms):
+        anchor_ms = self._first_appended_ms(where)
+        for frame in self._from_early_enough(where, cut, anchor_ms):
             piece = cut.of(frame)
             if piece is not None:
                 yield piece
-            if frame.offset >= place.last_offset and cut.over(frame):
+            if frame.offset >= where.last_offset and cut.over(frame):
                 return
 
-    def _from_early_enough(self, place: Place, cut: Cut, anchor_ms: int) -> Iterator[Piece]:
+    def _from_early_enough(self, where: Whereabouts, cut: Cut, anchor_ms: int) -> Iterator[Piece]:
         """Yield frames from the first wanted one on, going back for it as far as there is sound."""
-        look_ms = min(place.before_ms, MAX_STEP_MS) + SLACK_MS
+        look_ms = min(where.before_ms, MAX_STEP_MS) + SLACK_MS
         while True:
-            frames = self._onwards(place, self._begin(place, anchor_ms - look_ms), anchor_ms)
+            frames = self._onwards(where, self._begin(where, anchor_ms - look_ms), anchor_ms)
             first = next(frames, None)
             if first is None:
                 return
             looked_ms = first.appended_ms - (anchor_ms - look_ms)
-            if not place.before_ms or cut.begun(first) or looked_ms > QUIET_MS + first.length_ms:
+            if not where.before_ms or cut.begun(first) or looked_ms > QUIET_MS + first.length_ms:
                 yield first
                 yield from frames
                 return
             frames.close()
             look_ms *= _FURTHER
 
-    def _onwards(self, place: Place, begin: int, anchor_ms: int) -> Generator[Piece, None, None]:
+    def _onwards(self, where: Whereabouts, begin: int, anchor_ms: int) -> Generator[Piece, None, None]:
         """Yield every frame from an offset on, past the last known one for as long as there is sound."""
-        step_ms = min(place.after_ms, MAX_STEP_MS) + SLACK_MS
-        until_ms, end = anchor_ms + place.length_ms + step_ms, place.last_offset + 1
-        if place.after_ms:
-            end = max(end, self._offset_at(place, until_ms))
+        step_ms = min(where.after_ms, MAX_STEP_MS) + SLACK_MS
+        until_ms, end = anchor_ms + where.length_ms + step_ms, where.last_offset + 1
+        if where.after_ms:
+            end = max(end, self._offset_at(where, until_ms))
         while begin < end:
             last: Piece | None = None
-            for last in self._frames(place, begin, end):
+            for last in self._frames(where, begin, end):
                 yield last
-            if not place.after_ms or last is None or until_ms - last.appended_ms > QUIET_MS + last.length_ms:
+            if not where.after_ms or last is None or until_ms - last.appended_ms > QUIET_MS + last.length_ms:
                 return
             step_ms *= _FURTHER
             until_ms += step_ms
-            begin, end = end, self._offset_at(place, until_ms)
+            begin, end = end, self._offset_at(where, until_ms)
 
-    def _frames(self, place: Place, begin: int, end: int) -> Iterator[Piece]:
-        key = place.sensor.encode()
-        stretch = {place.partition: (begin, end)}
-        for record in self._log.read(place.topic, stretch, lambda read, _: read == key):
+    def _frames(self, where: Whereabouts, begin: int, end: int) -> Iterator[Piece]:
+        key = where.sensor.encode()
+        offsets = {where.partition: (begin, end)}
+        for record in self._log.read(where.topic, offsets, lambda read, _: read == key):
             frame = read_as(self._codec, AudioFrame, record)
             piece = None if frame is None else piece_of(frame, record)
             if piece is not None:
                 yield piece
 
-    def _begin(self, place: Place, time_ms: int) -> int:
-        if not place.before_ms:
-            return place.first_offset
-        return min(place.first_offset, self._offset_at(place, time_ms))
+    def _begin(self, where: Whereabouts, time_ms: int) -> int:
+        if not where.before_ms:
+            return where.first_offset
+        return min(where.first_offset, self._offset_at(where, time_ms))
 
-    def _offset_at(self, place: Place, time_ms: int) -> int:
-        return self._log.offsets_at(place.topic, max(0, time_ms))[place.partition]
+    def _offset_at(self, where: Whereabouts, time_ms: int) -> int:
+        return self._log.offsets_at(where.topic, max(0, time_ms))[where.partition]
 
-    def _first_appended_ms(self, place: Place) -> int:
-        offsets = place.first_offset, place.last_offset + 1
-        record = next(self._log.read(place.topic, {place.partition: offsets}), None)
+    def _first_appended_ms(self, where: Whereabouts) -> int:
+        offsets = where.first_offset, where.last_offset + 1
+        record = next(self._log.read(where.topic, {where.partition: offsets}), None)
         if record is not None:
             return record.timestamp
-        low, end = self._log.limits(place.topic)[place.partition]
-        sound = f"{place.topic}[{place.partition}]@{place.first_offset} to {place.last_offset}"
+        low, end = self._log.limits(where.topic)[where.partition]
         accepted = f"offsets that are still there, {low} to {end - 1}: retention has removed what came before"
-        raise ConfigurationError("sound", sound, accepted)
+        raise SoundGoneError("sound", where.text, accepted)

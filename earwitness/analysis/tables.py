@@ -12,12 +12,14 @@ are described in its manual ("Importing and Exporting Labels": start, end and te
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from earwitness.analysis.lookup import utc_text
 from schemas.detection import Detection
@@ -33,6 +35,8 @@ RAVEN_COLUMNS = (
     "High Freq (Hz)",
 )
 OUR_COLUMNS = ("Label", "Score", "Sensor", "Begin UTC", "End UTC", "Goes On", "Missing Samples", "Id")
+MAX_LINE_BYTES, MAX_SHOWN_BYTES = 1 << 20, 200
+MIN_INT64, MAX_INT64 = -(1 << 63), (1 << 63) - 1
 RAVEN_VIEW = "Spectrogram 1"
 COLUMNS = (*Detection.__slots__, "start_utc", "end_utc", "length_s")
 
@@ -115,18 +119,51 @@ def row(detection: Detection) -> dict[str, Any]:
     }
 
 
-def detection_of(line: str, number: int, source: str = "standard input") -> Detection:
-    """Read a detection back from a line of JSON, such as `earwitness watch --json` prints or we write.
+def detections_in(lines: IO[bytes], source: str) -> Iterator[Detection]:
+    """Read detections back from lines of JSON, such as `earwitness watch --json` prints or we write.
+
+    Raises:
+        ConfigurationError: a line is not one, not UTF-8, or too long.
+
+    """
+    for number in count(1):
+        line = lines.readline(MAX_LINE_BYTES + 1)
+        if not line:
+            return
+        if line.strip():
+            yield detection_of(line, number, source)
+
+
+def detection_of(line: str | bytes, number: int, source: str = "standard input") -> Detection:
+    """Read a detection back from line `number` of a source.
 
     Raises:
         ConfigurationError: it is not one.
 
     """
-    accepted = "a detection as one JSON object"
     try:
-        return TypeAdapter(Detection).validate_json(line)
-    except ValidationError as exc:
-        raise ConfigurationError(f"line {number} of {source}", line.strip(), accepted) from exc
+        if len(line) > MAX_LINE_BYTES:
+            raise ValueError("too long")
+        found = _detections().validate_json(line)
+        _check(found)
+    except (ValueError, ArithmeticError) as exc:
+        shown = line if isinstance(line, str) else line[:MAX_SHOWN_BYTES].decode("utf-8", "replace")
+        accepted = "a detection as one JSON object, in UTF-8"
+        raise ConfigurationError(f"line {number} of {source}", shown.strip(), accepted) from exc
+    return found
+
+
+def _check(detection: Detection) -> None:
+    """Refuse what no table can hold: a rate of 0 Hz, a time in the year 300,000, a sample of 30 digits."""
+    for value in row(detection).values():
+        if isinstance(value, int) and not MIN_INT64 <= value <= MAX_INT64:
+            raise ValueError("too large")
+
+
+@cache
+def _detections() -> TypeAdapter[Detection]:
+    """Return what reads detections; making it takes a thousand times as long as using it."""
+    return TypeAdapter(Detection)
 
 
 def write_csv(detections: Iterable[Detection], out: IO[str]) -> None:

@@ -1,54 +1,23 @@
 """Coverage, detections -> what a sensor's time looked like: outcomes without overlap, levels, labels.
 
-    coverage   ├─SCORED──┤├GAP┤├SCORED─┤     ├─SCORED─┤     records overlap where somebody repeated them
     spans      ├─SCORED──┤├GAP┤├SCORED─┤NOT_HEARD├────┤     one outcome for every moment: SCORED first
     columns    │ 1 │ 2 │ 3 │ 4 │ 5 │ 6 │ 7 │ 8 │ 9 │        as many as a screen has
 
-Pure; drawing is left to `earwitness/analysis/draw_text.py` and `earwitness/analysis/draw_png.py`.
+Pure: what is read is left to `earwitness/analysis/overview.py`, drawing to `draw_text.py` and `draw_png.py`.
 """
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log10
 
 from earwitness.analysis.lookup import utc_text
-from schemas.coverage import Coverage, Outcome
+from earwitness.analysis.outcome import SEVERITY, Span, expired_holes, once, spans
+from schemas.coverage import Coverage
 from schemas.detection import Detection
 from schemas.errors import ConfigurationError
-
-NOT_HEARD = "NOT_HEARD"
-"""Nobody has said anything about it: no sound arrived, or no worker has read it."""
-PREFERENCE = tuple(outcome.value for outcome in Outcome)
-"""What holds where statements about the same sound differ: the first of these."""
-SEVERITY = (
-    NOT_HEARD,
-    Outcome.EXPIRED.value,
-    Outcome.FAILED.value,
-    Outcome.SHED.value,
-    Outcome.GAP.value,
-    Outcome.SHORT.value,
-    Outcome.SCORED.value,
-)
-"""What a column shows of several outcomes in it: the first of these. No deafness is too short to be seen."""
-SEAM_US = 10_000
-"""Less time between two statements is rounding: their samples touch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """One outcome for `[start_us, end_us)`."""
-
-    start_us: int
-    end_us: int
-    outcome: str
-
-    @property
-    def length_us(self) -> int:
-        """How long it took."""
-        return self.end_us - self.start_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +148,11 @@ def timeline(
     if begin_us >= end_us:
         raise ConfigurationError("--to", utc_text(end_us), f"a time after {utc_text(begin_us)}")
     timed = [c for c in coverage if c.start_us is not None and c.end_us is not None]
-    holes = _expired_holes(timed, expired)
+    holes = expired_holes(timed, expired)
     said = [(c.start_us or 0, c.end_us or 0, c.outcome.value) for c in timed] + holes
     levels = [
         Loudness(c.start_us or 0, c.end_us or 0, c.level.rms_dbfs, c.level.peak_dbfs)
-        for c in _once(timed)
+        for c in once(timed)
         if c.level is not None
     ]
     deciders = {f"decision {c.decision_digest[:12]}": None for c in timed}
@@ -198,54 +167,6 @@ def timeline(
         tuple(sorted(inside, key=lambda d: (d.start_us, d.label))),
         (*models, *deciders),
     )
-
-
-def spans(said: Iterable[tuple[int, int, str]], begin_us: int, end_us: int) -> list[Span]:
-    """Return one outcome for every moment of `[begin_us, end_us)`: the union of statements, SCORED first."""
-    changes = sorted(
-        change for start, end, outcome in said for change in ((start, 1, outcome), (end, -1, outcome))
-    )
-    active: Counter[str] = Counter()
-    found: list[Span] = []
-    at = begin_us
-    for time_us, step, outcome in [*changes, (end_us, 0, "")]:
-        time_us = min(max(time_us, begin_us), end_us)
-        if time_us > at:
-            _extend(found, at, time_us, next((o for o in PREFERENCE if active[o] > 0), NOT_HEARD))
-            at = time_us
-        active[outcome] += step
-    return found
-
-
-def _extend(found: list[Span], start_us: int, end_us: int, outcome: str) -> None:
-    """Add a span, joined with the one before it where that says the same; seams take its outcome."""
-    if found and outcome == NOT_HEARD and end_us - start_us < SEAM_US:
-        outcome = found[-1].outcome
-    if found and found[-1].outcome == outcome:
-        found[-1] = Span(found[-1].start_us, end_us, outcome)
-    else:
-        found.append(Span(start_us, end_us, outcome))
-
-
-def _once(said: Iterable[Coverage]) -> list[Coverage]:
-    """Return statements in order of time, without those about sound that another one has told of."""
-    found: list[Coverage] = []
-    for c in sorted(said, key=lambda c: (c.start_us or 0, -(c.end_us or 0))):
-        if not found or (c.end_us or 0) > (found[-1].end_us or 0):
-            found.append(c)
-    return found
-
-
-def _expired_holes(said: Sequence[Coverage], expired: Sequence[Coverage]) -> list[tuple[int, int, str]]:
-    """Return the times between two statements whose frames lie on both sides of offsets that expired."""
-    holes = []
-    for before, after in pairwise(sorted(said, key=lambda c: (c.partition, c.first_offset))):
-        lost = (e for e in expired if (e.topic, e.partition) == (after.topic, after.partition))
-        if before.partition == after.partition and any(
-            e.first_offset > before.last_offset and e.last_offset < after.first_offset for e in lost
-        ):
-            holes.append((before.end_us or 0, after.start_us or 0, Outcome.EXPIRED.value))
-    return [hole for hole in holes if hole[0] < hole[1]]
 
 
 def _times(start_us: int, end_us: int) -> dict[str, object]:

@@ -3,7 +3,7 @@
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -22,17 +22,12 @@ from earwitness.cli.base import (
     show_table,
     stop_on_signals,
 )
+from earwitness.cli.meant import Clock, From, OneSensor, Sensors, To, read_clock, read_wanted
 from schemas.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from earwitness.analysis.lookup import TimeBase, Wanted
-
-Sensors = Annotated[
-    list[str] | None, typer.Option("--sensor", metavar="NAME", help="A sensor, or a glob such as 'hall-*'.")
+Decided = Annotated[
+    str | None, typer.Option(metavar="DIGEST", help="Only of this decision digest; its beginning will do.")
 ]
-From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="ISO 8601 with a zone, or -10m.")]
-To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="As --from, or now.")]
-Clock = Annotated[str, typer.Option(help="Whose clock the times are of: sensor, or broker.")]
 
 
 @app.command(rich_help_panel=ANALYSTS)
@@ -67,19 +62,19 @@ def replay(
     how = ReplaySettings(
         speed=_speed(speed),
         jobs=jobs,
-        lead_s=pre_roll,
-        tail_s=post_roll,
+        more_before_s=pre_roll,
+        more_after_s=post_roll,
         everywhere=everywhere,
         scores=scores,
     )
     wanted = read_wanted(sensor, begin, end, clock)
     given = partial(read_settings, config, setting, broker, model)
     line = as_json_line if as_json else as_text_line
-    printed = None if out or to_topic else lambda found: show(line(found))
-    stop = stop_on_signals()
-    replayed = replay(given, wanted, how, Targets(printed, out, to_topic, force), stop)
+    quiet = out is not None or to_topic is not None
+    targets = Targets((lambda _: None) if quiet else (lambda found: show(line(found))), out, to_topic, force)
+    replayed = replay(given, wanted, how, targets, stop_on_signals)
     complain(replayed.as_text())
-    if stop.is_set():
+    if replayed.stopped:
         complain("earwitness: stopped before the end: this is not all")
         raise typer.Exit(WENT_WRONG)
 
@@ -87,23 +82,35 @@ def replay(
 @app.command(rich_help_panel=ANALYSTS)
 def diff(
     a: Annotated[str, typer.Argument(help="A file of detections (.jsonl, .parquet), or a topic.")],
-    b: Annotated[str, typer.Argument(help="Another.")],
+    b: Annotated[str, typer.Argument(help="Another, over the same sound.")],
     config: Config = None,
     setting: Set = None,
     broker: Broker = None,
+    sensor: Sensors = None,
+    begin: From = None,
+    end: To = None,
+    decision_a: Decided = None,
+    decision_b: Decided = None,
     examples: Annotated[int, typer.Option(min=0, help="Shown of each label and kind.")] = 3,
     as_json: AsJson = False,
 ) -> None:
     """Say what two models or settings hear differently over the same sound, by label, with examples.
 
-    Example: earwitness diff heard.parquet audio.detections
+    Times are the sensors' own, and only narrow down what is compared.
+
+    Example: earwitness diff audio.detections strict.parquet --sensor 'hall-*' --from -1h
     """
     from earwitness.analysis.diff import compare
-    from earwitness.analysis.heard import read_detections
+    from earwitness.analysis.heard import read_side
     from earwitness.analysis.showing import diff_lines, diff_rows
 
     settings = read_settings(config, setting, broker)
-    compared = compare(read_detections(a, settings), read_detections(b, settings))
+    wanted = read_wanted(sensor, begin, end, "sensor")
+    sides = [
+        read_side(option, name, settings, wanted, decision)
+        for option, name, decision in (("--decision-a", a, decision_a), ("--decision-b", b, decision_b))
+    ]
+    compared = compare(*sides)
     if as_json:
         for line in diff_lines(compared):
             show(line)
@@ -115,7 +122,7 @@ def diff(
 
 @app.command(rich_help_panel=ANALYSTS)
 def explain(
-    sensor: Annotated[str, typer.Option(help="The sensor's name.")],
+    sensor: OneSensor,
     at: Annotated[str, typer.Option(metavar="TIME", help="ISO 8601 with a zone, or -10m.")],
     label: Annotated[str | None, typer.Option(help="What was not detected; else any label.")] = None,
     seconds: Annotated[float, typer.Option("--for", help="Seconds of sound from then on.")] = 0.001,
@@ -140,39 +147,10 @@ def explain(
     if not 0 < seconds <= 3600:
         raise ConfigurationError("--for", seconds, "more than 0, at most 3600")
     at_us = parse_time(at, "--at", time.time_ns() // 1000)
-    wanted = Wanted((sensor,), at_us, at_us + max(1, round(seconds * 1e6)), read_clock(clock))
+    wanted = Wanted((sensor,), at_us, at_us + max(1, round(seconds * 1e6)), read_clock(clock), literal=True)
     settings = read_settings(config, setting, broker, model)
-    for finding in explained(settings, Question(wanted, label), stop_on_signals()):
+    for finding in explained(settings, Question(wanted, label)):
         show(dumps(asdict(finding), ensure_ascii=False) if as_json else f"{finding.reason}: {finding.text}")
-
-
-def read_wanted(sensor: list[str] | None, begin: str | None, end: str | None, clock: str) -> "Wanted":
-    """Read which sound is meant.
-
-    Raises:
-        ConfigurationError: a time or a clock is not one.
-
-    """
-    from earwitness.analysis.lookup import Wanted, parse_time
-
-    now_us = time.time_ns() // 1000
-    begin_us = None if begin is None else parse_time(begin, "--from", now_us)
-    end_us = None if end is None else parse_time(end, "--to", now_us)
-    return Wanted(tuple(sensor or ()), begin_us, end_us, read_clock(clock))
-
-
-def read_clock(name: str) -> "TimeBase":
-    """Read whose clock times are of.
-
-    Raises:
-        ConfigurationError: it is none.
-
-    """
-    from earwitness.analysis.lookup import TimeBase
-
-    if name not in set(TimeBase):
-        raise ConfigurationError("--clock", name, ", ".join(TimeBase))
-    return TimeBase(name)
 
 
 def _speed(text: str) -> float | None:

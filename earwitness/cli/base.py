@@ -4,7 +4,8 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,9 @@ import typer
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
     from earwitness.settings import Settings
 
 app = typer.Typer(
@@ -91,12 +95,26 @@ def complain(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201
 
 
-def show_table(columns: tuple[str, ...], rows: list[list[str]]) -> None:
-    """Print a table to standard output."""
-    from rich.console import Console
-    from rich.table import Table
+def table_of(
+    columns: Sequence[str], rows: "Iterable[Sequence[str | Text]]", styles: Iterable[str | None] = ()
+) -> "Table":
+    """Lay a table out, with a style for each row. Text is shown as it is: `[red]` may be a sensor's name."""
+    from rich.table import Column, Table
+    from rich.text import Text
 
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    table = Table(*(Column(Text(name)) for name in columns), box=None, pad_edge=False)
+    for row, style in zip_longest(rows, styles):
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row), style=style)
+    return table
+
+
+def print_table(table: "Table", width: int = 160) -> None:
+    """Print a table to standard output; `width` is for where there is no terminal."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else width).print(table)
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of text below the names of their columns."""
+    print_table(table_of(columns, rows))

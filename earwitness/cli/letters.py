@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,7 +29,7 @@ letters_app = typer.Typer(help="Records that could not be read.", no_args_is_hel
 app.add_typer(letters_app, name="dead-letters", rich_help_panel=OPERATE)
 
 Since = Annotated[
-    str | None, typer.Option("--since", metavar="TIME", help="90s, 15m, 1h or 2d ago, or in ISO 8601.")
+    str | None, typer.Option("--since", metavar="TIME", help="ISO 8601 with a zone, or so long ago: 15m, 1h.")
 ]
 ExceptionName = Annotated[
     str | None,
@@ -48,7 +49,7 @@ def list_letters(
     broker: Broker = None,
     since: Since = None,
     exception: ExceptionName = None,
-    sensor: Annotated[str | None, typer.Option(metavar="GLOB", help="Of these sensors only.")] = None,
+    sensor: Annotated[str | None, typer.Option(metavar="NAME", help="Of one sensor, or a glob.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The last so many.")] = 100,
     summary: Annotated[bool, typer.Option("--summary", help="Counts by reason and sensor.")] = False,
     as_json: AsJson = False,
@@ -74,7 +75,7 @@ def list_letters(
             show(line_of(letter))
     else:
         columns = ("appended", "letter", "record", "sensor", "bytes", "exception", "message")
-        show_table(columns, [[*map(_plain, letter.as_cells())] for letter in shown])
+        show_table(columns, [letter.as_cells() for letter in shown])
         complain(f"{len(shown)} of {count} dead letters")
     return None
 
@@ -123,7 +124,7 @@ def retry_letters(
     broker: Broker = None,
     since: Since = None,
     exception: ExceptionName = None,
-    sensor: Annotated[str | None, typer.Option(metavar="GLOB", help="Of these sensors only.")] = None,
+    sensor: Annotated[str | None, typer.Option(metavar="NAME", help="Of one sensor, or a glob.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -168,16 +169,17 @@ def retry_letters(
 
 
 def _asked(since: str | None, exception: str | None, sensor: str | None) -> "Asked":
-    from earwitness.operation.letters import Asked, now
-    from earwitness.operation.letters import since as since_ms
+    from earwitness.analysis.lookup import parse_time
+    from earwitness.operation.letters import Asked
 
-    return Asked(None if since is None else since_ms(since, now()), exception, sensor)
+    since_us = None if since is None else parse_time(since, "--since", time.time_ns() // 1000)
+    return Asked(None if since_us is None else since_us // 1000, exception, sensor)
 
 
 def _show_summary(groups: list[dict[str, object]], *, as_json: bool) -> None:
     columns = ("exception", "sensor", "count", "last", "message")
     if not as_json:
-        show_table(columns, [[_plain(str(group[name])) for name in columns] for group in groups])
+        show_table(columns, [[str(group[name]) for name in columns] for group in groups])
         return
     for group in groups:
         show(json.dumps(group))
@@ -196,9 +198,3 @@ def _show_still_bad(letter: "Letter", why: str, *, as_json: bool) -> None:
         show(json.dumps({**letter.about(), "done": None, "why_not": why}))
     else:
         show(f"not read {letter.record.place}, from {letter.original}, of {letter.sensor}: {why}")
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -17,9 +17,11 @@ from earwitness.cli.base import (
     Set,
     app,
     complain,
+    print_table,
     read_settings,
     show,
     stop_on_signals,
+    table_of,
 )
 from schemas.errors import ConfigurationError
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor", "letters", "sensors"]
 
-REFRESH_S = 2.0
+REFRESH_S, WIDTH = 2.0, 200
 STYLES = {"ok": "green", "warn": "yellow", "broken": "bold red"}
 
 
@@ -57,7 +59,10 @@ def sensors(
         bool, typer.Option("--watch", "-w", help="Again every two seconds, until stopped.")
     ] = False,
     forget: Annotated[
-        bool, typer.Option("--forget", help="Forget those that match and are SILENT: they were taken down.")
+        bool,
+        typer.Option(
+            "--forget", help="Forget those of these ids (no globs) that are SILENT: they were taken down."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -68,7 +73,7 @@ def sensors(
     Example: earwitness sensors --expected fleet.txt --json | jq 'select(.worst != "ok")'
     """
     from earwitness.operation.health import exit_code
-    from earwitness.operation.sensors import read_expected
+    from earwitness.operation.sensors import named, read_expected
     from earwitness.operation.sensors import sensors as rows_of
     from processors.log import LogReader
 
@@ -77,11 +82,12 @@ def sensors(
     settings = read_settings(config, setting, broker, None, _who(expected))
     names, codec, topic = read_expected(settings.sensors.expected), settings.codec(), settings.tenant.sensors
     with LogReader(settings.kafka.librdkafka()) as reader:
+        if forget:
+            rows = named(rows_of(reader, codec, topic, names), patterns or ())
+            _show_rows(rows, as_json=as_json)
+            return _forget(settings, rows)
         looks = _looks(lambda: rows_of(reader, codec, topic, names, patterns or ()), watch=watch)
         rows = _show_looks(looks, watch=watch, as_json=as_json)
-    if forget:
-        _forget(settings, rows)
-        return
     if not rows:
         like = f" like {', '.join(patterns)}" if patterns else ""
         complain(f"earwitness: {topic} knows no sensor{like}")
@@ -170,43 +176,26 @@ def _forget(settings: "Settings", rows: "list[Row]") -> None:
 
 
 def _sensor_table(rows: "list[Row]") -> "Table":
-    from rich.table import Table
-
     from earwitness.operation.sensors import COLUMNS
 
-    table = Table(*COLUMNS, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*map(_plain, row.as_cells()), style=STYLES[row.level] if row.problems else None)
-    return table
+    styles = [STYLES[row.level] if row.problems else None for row in rows]
+    return table_of(COLUMNS, [row.as_cells() for row in rows], styles)
 
 
 def _show_rows(rows: "list[Row]", *, as_json: bool) -> None:
     if not as_json:
-        _print(_sensor_table(rows))
+        print_table(_sensor_table(rows), WIDTH)
         return
     for row in rows:
         show(row.as_json())
 
 
 def _show_findings(found: "list[tuple[str, Finding]]") -> None:
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table("", "what", "found", "what to do", box=None, pad_edge=False)
-    for _, finding in sorted(found, key=lambda one: -one[1].level.rank):
-        style = STYLES[finding.level]
-        table.add_row(
-            f"[{style}]{finding.level}[/]", *map(_plain, (finding.subject, finding.found, finding.advice))
-        )
-    _print(table)
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
-
-
-def _print(table: "Table") -> None:
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    findings = sorted((finding for _, finding in found), key=lambda finding: -finding.level.rank)
+    rows = [
+        (Text(finding.level, STYLES[finding.level]), finding.subject, finding.found, finding.advice)
+        for finding in findings
+    ]
+    print_table(table_of(("", "what", "found", "what to do"), rows), WIDTH)

@@ -6,11 +6,11 @@ is connected and deaf answers the first two as a good one does, so its level is 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 
 import numpy as np
 
+from earwitness.analysis.lookup import utc_text
 from schemas.coverage import Level
 from schemas.sensor import Presence, SensorState
 
@@ -108,8 +108,8 @@ def drift_ppm(readings: Sequence[Reading]) -> float | None:
 
 
 def utc(time_us: int) -> str:
-    """Return a time of day with its date, to the second."""
-    return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    """Return a time of day with its date, to the second: more is noise to people who look at a table."""
+    return f"{utc_text(time_us)[:19]}Z"
 
 
 def worst(levels: Sequence[Severity]) -> Severity:

@@ -4,16 +4,14 @@ What has become of a letter is told by reading its bytes again, as a worker woul
 """
 
 import json
-import re
 from base64 import b64encode
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
 from itertools import chain
 from typing import Any
 
+from earwitness.analysis.lookup import PLACE, matches
 from earwitness.operation.health import utc
 from processors.log import LogReader, Record
 from processors.pcm import mono
@@ -28,9 +26,6 @@ from schemas.errors import (
 from schemas.frame import AudioFrame, sensor_of
 from schemas.identity import epoch_text
 
-PLACE = re.compile(r"(?P<topic>[^\[\]@]+)\[(?P<partition>\d+)\]@(?P<offset>\d+)")
-AGO = re.compile(r"(?P<count>\d{1,6}(\.\d{1,6})?)(?P<unit>[smhd])")
-UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 NO_LETTER = "NotADeadLetter"
 DUMPED_BYTES, DUMP_WIDTH = 512, 16
 
@@ -95,7 +90,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Which letters are meant; everything that is not said is open."""
+    """Which letters are meant; everything that is not said is open. `sensor` is a name or a glob."""
 
     since_ms: int | None = None
     exception: str | None = None
@@ -104,7 +99,7 @@ class Asked:
     def means(self, letter: Letter) -> bool:
         """Say whether a letter is meant."""
         return (self.exception is None or letter.exception == self.exception) and (
-            self.sensor is None or fnmatchcase(letter.sensor, self.sensor)
+            self.sensor is None or matches(letter.sensor, (self.sensor,))
         )
 
 
@@ -157,27 +152,6 @@ def at(reader: LogReader, topic: str, place: str) -> Letter:
         accepted = f"the place of a letter in {topic} that is still there, or of the record that it tells of"
         raise ConfigurationError("PLACE", place, accepted)
     return found
-
-
-def since(text: str, now: datetime) -> int:
-    """Return a time in milliseconds since 1970, given as `90m` (ago) or in ISO 8601.
-
-    Raises:
-        ConfigurationError: it is neither.
-
-    """
-    accepted = "90s, 15m, 1h, 2d (ago), or a time with its zone, such as 2026-01-31T03:12:00+00:00"
-    ago = AGO.fullmatch(text)
-    try:
-        if ago is not None:
-            time = now - timedelta(seconds=float(ago["count"]) * UNITS_S[ago["unit"]])
-        else:
-            time = datetime.fromisoformat(text)
-    except (ValueError, OverflowError) as exc:
-        raise ConfigurationError("--since", text, accepted) from exc
-    if time.tzinfo is None:
-        raise ConfigurationError("--since", text, accepted)
-    return max(0, round(time.timestamp() * 1000))
 
 
 def place_of(letter: DeadLetter) -> str:
@@ -263,11 +237,6 @@ def summary(found: Iterable[Letter]) -> list[dict[str, Any]]:
 def as_json(letter: Letter) -> str:
     """Return a letter on one line."""
     return json.dumps(letter.about())
-
-
-def now() -> datetime:
-    """Return the time here."""
-    return datetime.now(UTC)
 
 
 def _opened(record: Record) -> Letter:

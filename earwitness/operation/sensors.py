@@ -7,12 +7,12 @@ SILENT, too.
 
 import json
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from time import time
 
+from earwitness.analysis.lookup import matches
 from earwitness.operation.append import NewRecord
 from earwitness.operation.health import Problem, Reading, Severity, drift_ppm, problems, utc, worst
 from earwitness.settings import Settings
@@ -116,7 +116,7 @@ def sensors(
     patterns: Iterable[str] = (),
     now_s: float | None = None,
 ) -> list[Row]:
-    """Return the sensors whose ids match a pattern (none: all), the worst first.
+    """Return the sensors that are named, or that a glob fits (none: all), the worst first.
 
     Raises:
         ConfigurationError: the topic does not exist, or no broker answers.
@@ -132,12 +132,23 @@ def sensors(
         known = {name: row if name in listed else _unlisted(row) for name, row in known.items()}
     never = [Row(name, None, None, None, problems(None, 0, now_us)) for name in listed - set(known)]
     wanted = tuple(patterns)
-    found = [
-        row
-        for row in (*known.values(), *never)
-        if not wanted or any(fnmatchcase(row.sensor, pattern) for pattern in wanted)
-    ]
+    found = [row for row in (*known.values(), *never) if not wanted or matches(row.sensor, wanted)]
     return sorted(found, key=lambda row: (-row.level.rank, row.sensor))
+
+
+def named(rows: Iterable[Row], names: Sequence[str]) -> list[Row]:
+    """Return the sensors with these ids, taken literally: `hall[1]` is not `hall1`.
+
+    Raises:
+        ConfigurationError: there is no sensor with one of these ids.
+
+    """
+    known = {row.sensor: row for row in rows}
+    for name in names:
+        if name not in known:
+            accepted = "ids as `earwitness sensors` lists them; what a glob would fit is not forgotten"
+            raise ConfigurationError("--forget", name, accepted)
+    return [known[name] for name in dict.fromkeys(names)]
 
 
 def forgotten(rows: Iterable[Row], topic: str) -> dict[str, NewRecord]:

@@ -25,13 +25,16 @@ def published(detection: Detection) -> Published:
     return Published(detection, APPENDED_MS, 7, "onnxruntime/1/CPU", STAGES)
 
 
-def append(broker: str, *values: bytes, partition: int = 2) -> None:
+def append(
+    broker: str,
+    *values: bytes,
+    partition: int = 2,
+    scorer: bytes = b"tiny",
+    stages: bytes = json.dumps(STAGES).encode(),
+) -> None:
     """Append records to the detections topic as a worker does."""
     producer = Producer({"bootstrap.servers": broker, "log_level": 0})
-    headers: list[tuple[str, str | bytes | None]] = [
-        (SCORER_HEADER, b"tiny"),
-        (LATENCY_HEADER, json.dumps(STAGES)),
-    ]
+    headers: list[tuple[str, str | bytes | None]] = [(SCORER_HEADER, scorer), (LATENCY_HEADER, stages)]
     for value in values:
         producer.produce(TOPICS.detections, value, b"roof", partition, timestamp=APPENDED_MS, headers=headers)
     assert producer.flush(DEADLINE_S) == 0
@@ -112,6 +115,26 @@ def test_a_detection_of_somebody_elses_making_needs_no_headers() -> None:
         assert producer.flush(DEADLINE_S) == 0
         (found,) = first(broker, 1)
     assert (found.detection, found.scorer, found.latency) == (ACTIVE, None, None)
+
+
+@pytest.mark.parametrize("stages", [b"soon", b"\xff", b"[1]", b'{"sent_us": "late"}', b"[" * 100_000, b"NaN"])
+def test_a_header_that_is_not_one_of_ours_is_none_said_once_and_does_not_end_the_watch(
+    stages: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    value = Codec().encode(ACTIVE)
+    with broker_with_topics() as broker:
+        append(broker, value, value, scorer=b"\xfe", stages=stages)
+        append(broker, value)
+        *foreign, ours = first(broker, 3)
+    assert [(one.detection, one.scorer, one.latency) for one in foreign] == [(ACTIVE, None, None)] * 2
+    assert json.loads(foreign[0].as_json())["stages"] is None
+    assert (ours.scorer, ours.latency) == ("tiny", STAGES)
+    warned = [
+        r.message for r in caplog.records if r.levelname == "WARNING" and "is not one of ours" in r.message
+    ]
+    assert [
+        f"header {name} " in line for name, line in zip((SCORER_HEADER, LATENCY_HEADER), warned, strict=True)
+    ]
 
 
 def test_whoever_watches_from_now_on_sees_nothing_of_before() -> None:

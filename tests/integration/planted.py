@@ -52,25 +52,26 @@ class Planted:
         self.next_sample += samples
         return self
 
-    def cover(self, outcome: Outcome) -> None:
-        """Append coverage of everything so far, as a worker would say it."""
+    def cover(self, outcome: Outcome, start: int = 0, end: int | None = None, digest: str = "0" * 64) -> None:
+        """Append coverage of some samples, or of all so far, as a worker would say it."""
+        last = self.next_sample if end is None else end
         topics, key = self.tenant.topics, self.sensor.encode()
         frames = [record for record in self.tenant.read(topics.frames) if record.key == key]
         said = Coverage(
             sensor=self.sensor,
             epoch=epoch_text(self.epoch),
-            start_sample=0,
-            end_sample=self.next_sample,
+            start_sample=start,
+            end_sample=last,
             sample_rate_hz=RATE_HZ,
-            start_us=self.begin_us,
-            end_us=self.utc(self.next_sample),
+            start_us=self.utc(start),
+            end_us=self.utc(last),
             topic=topics.frames,
             partition=frames[0].partition,
-            first_offset=frames[0].offset,
-            last_offset=frames[-1].offset,
+            first_offset=frames[start // FRAME_SAMPLES].offset,
+            last_offset=frames[(last - 1) // FRAME_SAMPLES].offset,
             outcome=outcome,
             missing_samples=0,
-            decision_digest="0" * 64,
+            decision_digest=digest,
             level=None,
         )
         producer = Producer(dict(self.tenant.client))

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from earwitness.analysis.lookup import utc_text
 from infra.local.kafka import KafkaServer
@@ -145,15 +147,58 @@ def test_what_a_worker_shed_is_said_to_be_shed_and_what_it_would_have_been(case:
     assert [finding["reason"] for finding in found] == ["shed", "not published"]
 
 
+def test_what_failed_once_and_was_scored_by_a_re_run_with_other_cuts_was_scored(case: Case) -> None:
+    planted = Planted(case.tenant, "again", time.time_ns() // 1000).say(square(4, QUIET))
+    planted.cover(Outcome.FAILED, 16_000, 24_000)
+    planted.cover(Outcome.SCORED, 0, 20_000)
+    planted.cover(Outcome.SCORED, 20_000, 64_000)
+    asked = Case(case.tenant, case.model, planted)
+    assert [f["reason"] for f in asked.ask(1.2, "--label", "loud", sensor="again")] == ["below threshold"]
+    assert [f["reason"] for f in case.ask(BELOW_S, "--label", "loud")] == ["below threshold"]
+
+
+def test_what_another_model_detected_does_not_answer_for_this_one(case: Case) -> None:
+    said = case.ask(HEARD_S, "--label", "loud", "-s", 'model.thresholds={"loud": 0.95}')
+    assert [finding["reason"] for finding in said] == ["detected by another decision", "below threshold"]
+    assert said[0]["facts"]["decision_digest"] == case.tenant.detections()[0].decision_digest
+
+
+def test_a_sensor_whose_clock_was_in_another_time_zone_is_found_and_so_is_what_it_heard(case: Case) -> None:
+    """Nothing of its state tells of it: it has been put right since."""
+    planted = Planted(case.tenant, "zone", time.time_ns() // 1000 + 3_600_000_000).say(square(2, LOUD))
+    planted.cover(Outcome.SCORED)
+    found = Case(case.tenant, case.model, planted).ask(1.0, "--label", "loud", sensor="zone")
+    assert [finding["reason"] for finding in found] == ["not published"]
+
+
+def test_what_is_known_is_told_where_the_frames_are_gone(case: Case) -> None:
+    tenant = Tenant(case.tenant.servers, "explain-gone").create(1)
+    planted = Planted(tenant, "gone", time.time_ns() // 1000).say(square(2, LOUD))
+    planted.cover(Outcome.GAP)
+    admin = AdminClient(dict(tenant.client))
+    partition = TopicPartition(tenant.topics.frames, 0, -1)  # all that there is
+    (removed,) = admin.delete_records([partition]).values()
+    removed.result(DEADLINE_S)
+    found = Case(tenant, case.model, planted).ask(1.0, "--label", "loud", sensor="gone")
+    assert [finding["reason"] for finding in found] == ["gap", "expired"]
+
+
+def test_a_name_that_looks_like_a_glob_is_a_name(case: Case) -> None:
+    planted = Planted(case.tenant, "hall[1]", time.time_ns() // 1000).say(square(1, QUIET))
+    planted.cover(Outcome.SCORED)
+    found = Case(case.tenant, case.model, planted).ask(0.5, "--label", "loud", sensor="hall[1]")
+    assert [finding["reason"] for finding in found] == ["below threshold"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "accepted"),
     [
         (("--sensor", "roof", "--at", "now", "--label", "bark"), "one of the model's: loud, high"),
-        (("--sensor", "roof*", "--at", "now"), "the name of one sensor"),
+        (("--sensor", "\udcff", "--at", "now"), "printable UTF-8"),
         (("--sensor", "roof", "--at", "noon"), "a time with its zone"),
         (("--sensor", "roof", "--at", "now", "--for", "0"), "more than 0"),
     ],
-    ids=["label", "glob", "time", "length"],
+    ids=["label", "name", "time", "length"],
 )
 def test_nonsense_is_refused_politely(case: Case, arguments: tuple[str, ...], accepted: str) -> None:
     settings = {"kafka.bootstrap_servers": case.tenant.servers, "model.path": case.model}

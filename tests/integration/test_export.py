@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 import pytest
 import soundfile
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from numpy.typing import NDArray
 from wavinfo import WavInfoReader
@@ -24,10 +24,11 @@ from infra.local.kafka import KafkaServer
 from producers.clips import ClipPool
 from producers.encode import encode_samples
 from producers.publisher import FramePublisher
+from schemas.coverage import Outcome
 from schemas.detection import Detection, DetectionState
 from schemas.frame import AudioFrame, Encoding
 from schemas.identity import new_epoch
-from tests.earwitness.analysis.said import detected
+from tests.earwitness.analysis.said import covered, detected
 from tests.integration.harness import (
     CODEC,
     DEADLINE_S,
@@ -318,7 +319,7 @@ def test_a_detection_named_by_its_place_is_the_same_sound(heard: Heard, tmp_path
 def test_nothing_is_replaced_and_nothing_is_made_up(heard: Heard, tmp_path: Path) -> None:
     there = tmp_path / "there.wav"
     there.write_bytes(b"mine")
-    some = next(iter(heard.detections))
+    some, detections = next(iter(heard.detections)), heard.tenant.topics.detections
     cases = {
         ("export", some, "-o", str(there)): "--force",
         ("export", some, "-o", str(tmp_path / "x.mp3")): ".wav",
@@ -338,6 +339,15 @@ def test_nothing_is_replaced_and_nothing_is_made_up(heard: Heard, tmp_path: Path
             str(tmp_path / "x.wav"),
         ): "24 hours",
         ("export", "-", "-o", str(tmp_path / "x.wav")): "line 1 of standard input",
+        (
+            "export",
+            "audio.detections[99999999999]@1",
+            "-o",
+            str(tmp_path / "x.wav"),
+        ): "a partition of a topic",
+        ("export", "nope[0]@1", "-o", str(tmp_path / "x.wav")): "'nope[0]'; accepted: a partition of a topic",
+        ("export", f"{detections}[0]@{1 << 70}", "-o", str(tmp_path / "x.wav")): "a place such as",
+        ("export", "x", "--sensor", "hall", "-o", str(tmp_path / "x.wav")): "what to export is 'both'",
     }
     for arguments, said in cases.items():
         done = heard.run(*arguments, code=2, stdin="nonsense\n")
@@ -401,6 +411,12 @@ def test_sound_that_no_worker_has_heard_is_found_and_what_retention_removed_is_n
         soundfile.read(told["file"], dtype="int16", always_2d=True)[0], sound[5 * RATE_HZ :]
     )
 
+    half = _as_watch_prints(_made_up(lone, frames, 3, 7))
+    said = nobody.run("export", "-", "-o", str(tmp_path / "half.wav"), "--margin", "0", stdin=half).stderr
+    assert "NOT WHOLE: missing 2.000 s before it" in said
+    told = json.loads(WavInfoReader(str(tmp_path / "half.wav")).info.comment)
+    assert (told["missing_before_samples"], told["missing_after_samples"]) == (2 * RATE_HZ, 0)
+
     out = ["-o", str(tmp_path / "both.wav")]
     both = nobody.run(
         "export", "-", *out, code=1, stdin=f"{_as_watch_prints(early)}\n{_as_watch_prints(late)}\n"
@@ -415,6 +431,33 @@ def _made_up(lone: Playing, topic: str, begin_s: int, end_s: int) -> Detection:
     """Say that something was heard of a sensor that plays 50 frames a second into a partition of its own."""
     found = detected(begin_s, end_s, sensor=lone.name, epoch=lone.epoch)
     return replace(found, topic=topic, partition=0, first_offset=50 * begin_s, last_offset=50 * end_s - 1)
+
+
+def test_a_sensor_may_be_called_what_looks_like_a_glob_or_like_markup(
+    tenant: Tenant, recordings: ClipPool, tmp_path: Path
+) -> None:
+    nobody = Heard(tenant.create(partitions=1))
+    publisher = FramePublisher(dict(tenant.client), tenant.topics.frames, CODEC)
+    odd = Playing(publisher, "[/a]*", round(time.time() * 1e6) - 1_000_000)
+    odd.play(recordings.clips[0].samples[:RATE_HZ, None])
+    Playing(publisher, "[/a]b", odd.clock_us).play(recordings.clips[1].samples[:RATE_HZ, None])
+    assert publisher.close(DEADLINE_S) == 0
+    over = ["--sensor", odd.name, "--from", "-1m", "--to", "now"]
+    (told,) = nobody.export(*over, "-o", str(tmp_path / "odd.wav"))
+    np.testing.assert_array_equal(soundfile.read(told["file"], dtype="int16", always_2d=True)[0], odd.sound)
+    producer = Producer(dict(tenant.client))
+    begin_us, end_us = odd.clock_us - 1_000_000, odd.clock_us
+    for name, outcome in ((odd.name, Outcome.SCORED), ("[/a]b", Outcome.FAILED)):
+        said = replace(covered(0, 1, outcome), sensor=name, start_us=begin_us, end_us=end_us)
+        producer.produce(tenant.topics.coverage, CODEC.encode(said), name.encode())
+    found = replace(detected(0, 1, "[/red]", sensor=odd.name), start_us=begin_us, end_us=end_us)
+    producer.produce(tenant.topics.detections, CODEC.encode(found), odd.name.encode())
+    assert producer.flush(DEADLINE_S) == 0
+    over = ["--from", _utc(begin_us), "--to", _utc(end_us)]
+    drawn = nobody.run("timeline", "--sensor", odd.name, *over).stdout
+    assert drawn.startswith(odd.name)
+    assert "scored 100.00%" in drawn
+    assert "[/red]" in drawn
 
 
 @pytest.mark.parametrize("command", ["export", "timeline"])

@@ -62,6 +62,16 @@ def test_one_record_is_found_by_its_offset_and_none_where_there_is_none(
     assert found is not None
     assert found.value == b"10"
     assert reader.at(log.topics.frames, 1, 10_000) is None
+    assert reader.at(log.topics.frames, 1, 1 << 70) is None
+
+
+@pytest.mark.parametrize(("topic", "partition"), [("", PARTITIONS), ("", 1 << 40), ("-none", 0), (" no", 0)])
+def test_a_partition_that_is_not_there_is_refused_with_its_name(
+    log: Tenant, reader: LogReader, topic: str, partition: int
+) -> None:
+    name = f"{log.topics.frames}{topic}"
+    with pytest.raises(ConfigurationError, match=rf"{name}\[{partition}\]'; accepted: a partition"):
+        reader.at(name, partition, 0)
 
 
 def test_offsets_are_found_by_append_time_and_the_end_where_nothing_is_younger(

@@ -1,8 +1,6 @@
-"""At three in the morning: what is broken is seen within ten seconds, by the commands that operators have."""
+"""At three in the morning: what is broken is seen within ten seconds, and replay hears its sound again."""
 
 import json
-import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,29 +14,29 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from earwitness.analysis.lookup import utc_text
 from earwitness.topics import TopicAdmin
 from producers.publisher import FramePublisher
 from schemas.coverage import Coverage
 from schemas.deadletter import DeadLetter
 from schemas.frame import AudioFrame, Encoding
-from schemas.identity import new_epoch
+from schemas.identity import epoch_text, new_epoch
+from tests.integration.commands import BROKEN, WARNINGS, WELL, WRONG_SETTINGS, found, run, settings_of
 from tests.integration.harness import (
     CODEC,
     RATE_HZ,
     Programs,
     Tenant,
-    command,
     timelines,
-    variables,
     wait_until,
-    worker_settings,
 )
+from tests.integration.heard_again import HeardAgain, all_is_said
 
 SEEN_WITHIN_S, LOOK_EVERY_S = 10.0, 0.2
+AROUND_US, HOUR_US = 8_000_000, 3_600_000_000
+"""Of the sound before and after a fault, what is heard again; how far ahead a clock is."""
 FRAME_MS = 100
 SAMPLES = RATE_HZ * FRAME_MS // 1000
-HOUR_US = 3_600_000_000
-WELL, BROKEN, WARNINGS, WRONG_SETTINGS = 0, 1, 3, 2
 NAMES = ("well", "stops", "deaf", "clips", "ahead")
 FAULTS = {
     "stops": {"SILENT"},
@@ -48,43 +46,6 @@ FAULTS = {
     "never": {"NEVER_STARTED"},
 }
 pytestmark = pytest.mark.timeout(240)
-
-
-# -- running commands ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What a command printed, and how it ended."""
-
-    out: bytes
-    said: str
-    code: int
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        """One JSON object a line."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-def run(where: dict[str, object], *arguments: str) -> Done:
-    """Run a command as an operator does."""
-    told = {"PATH": os.environ["PATH"], "COLUMNS": "200", **variables(where)}
-    done = subprocess.run(command(*arguments), env=told, capture_output=True, timeout=60)
-    return Done(done.stdout, done.stderr.decode(), done.returncode)
-
-
-def settings_of(tenant: Tenant, model: Path) -> dict[str, object]:
-    return {key: value for key, value in worker_settings(tenant, model).items() if key != "status.port"}
-
-
-def found(findings: Sequence[dict[str, Any]], check: str, level: str) -> str:
-    """Return what a check found on a level, as text to look into."""
-    return "\n".join(
-        f"{one['subject']}: {one['found']}: {one['advice']}"
-        for one in findings
-        if (one["check"], one["level"]) == (check, level)
-    )
 
 
 # -- sensors that fail --------------------------------------------------------------------------------------
@@ -144,10 +105,14 @@ class Fleet:
         for name in FAULTS.keys() & self.sensors.keys():
             self.sensors[name].fail()
 
-    def close(self) -> None:
-        """Stop."""
+    def stop(self) -> None:
+        """Send no more."""
         self._stop.set()
         self._thread.join()
+
+    def close(self) -> None:
+        """Send no more, and wait until all is delivered."""
+        self.stop()
         assert self._publisher.close(20) == 0
 
     def _play(self) -> None:
@@ -178,7 +143,7 @@ def expected(tmp_path: Path) -> Path:
 
 
 def test_each_fault_is_seen_by_sensors_doctor_and_coverage_within_ten_seconds(
-    tenant: Tenant, programs: Programs, quick_model: Path, fleet: Fleet, expected: Path
+    tenant: Tenant, programs: Programs, quick_model: Path, fleet: Fleet, expected: Path, tmp_path: Path
 ) -> None:
     worker = programs.work(tenant, quick_model, sensors__expected=expected)
     worker.ready()
@@ -187,6 +152,7 @@ def test_each_fault_is_seen_by_sensors_doctor_and_coverage_within_ten_seconds(
     wait_until(lambda: worker.metrics()["sensors_missing"] == 1, "the one that never started is counted")
     wait_until(fleet.is_at_its_worst, "the moment after which a deaf sensor is told last")
     before = tenant.ends(tenant.topics.coverage)
+    failed_us = time.time_ns() // 1000
     fleet.fail()
 
     seen = _times_until_seen(
@@ -197,7 +163,7 @@ def test_each_fault_is_seen_by_sensors_doctor_and_coverage_within_ten_seconds(
         }
     )
     print(json.dumps(seen, indent=1))
-    assert all(seconds <= SEEN_WITHIN_S for by in seen.values() for seconds in by.values()), seen
+    assert all(ended_s <= SEEN_WITHIN_S for by in seen.values() for _, ended_s in by.values()), seen
     wait_until(
         lambda: "DIGITAL_SILENCE" in _wrong(where)["deaf"], "the stretch in which it went deaf is over"
     )
@@ -206,20 +172,26 @@ def test_each_fault_is_seen_by_sensors_doctor_and_coverage_within_ten_seconds(
     assert run(where, "sensors", "well").code == WELL
     nobody = run(where, "sensors", "wel")
     assert (nobody.code, "knows no sensor like wel" in nobody.said) == (BROKEN, True)
+    refused = run(where, "sensors", "st*", "--forget")
+    assert (refused.code, "ids as `earwitness sensors` lists them" in refused.said) == (WRONG_SETTINGS, True)
     forgotten = run(where, "sensors", "stops", "well", "--forget")
     assert (forgotten.code, "forgotten: stops\n" in forgotten.said) == (WELL, True)
     assert _wrong(where)["stops"] == {"NEVER_STARTED"}  # it still is on the list
     assert "well" not in _wrong(where)
     assert run(where, "sensors").code == run(where, "doctor").code == BROKEN
+    fleet.stop()
+    ends = {(sensor.name, epoch_text(sensor.epoch)): sensor.sent for sensor in fleet.sensors.values()}
+    wait_until(lambda: all_is_said(tenant, ends), "all that was sent is covered, all that began has ended")
+    _is_heard_again_as_it_was(HeardAgain(tenant, where, tmp_path / "scores.parquet"), failed_us)
 
 
 def _times_until_seen(
     looks: dict[str, Callable[[], dict[str, set[str]]]],
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, tuple[float, float]]]:
     """Return, for each way to look, how many seconds after the faults began it showed them: when the first
-    look was begun that did.
+    look that did was begun, and when it was over.
     """
-    since_s, seen = time.monotonic(), {by: dict[str, float]() for by in looks}
+    since_s, seen = time.monotonic(), {by: dict[str, tuple[float, float]]() for by in looks}
     wanted = {by: len(FAULTS) - (by == "coverage") for by in looks}  # of what never was, it says nothing
     threads = [Thread(target=_look, args=(look, wanted[by], since_s, seen[by])) for by, look in looks.items()]
     for thread in threads:
@@ -231,15 +203,19 @@ def _times_until_seen(
 
 
 def _look(
-    look: Callable[[], dict[str, set[str]]], faults: int, since_s: float, seen: dict[str, float]
+    look: Callable[[], dict[str, set[str]]],
+    faults: int,
+    since_s: float,
+    seen: dict[str, tuple[float, float]],
 ) -> None:
-    never = Event()
     never = Event()
     while time.monotonic() < since_s + 2 * SEEN_WITHIN_S and len(seen) < faults:
         begun_s = time.monotonic() - since_s
-        for name, problems in look().items():
+        wrong = look()
+        times = round(begun_s, 1), round(time.monotonic() - since_s, 1)
+        for name, problems in wrong.items():
             if problems & FAULTS.get(name, set()):
-                seen.setdefault(name, round(begun_s, 1))
+                seen.setdefault(name, times)
         never.wait(LOOK_EVERY_S)
 
 
@@ -271,6 +247,27 @@ def _wrong_by_coverage(said: Sequence[Coverage], fleet: Fleet) -> dict[str, set[
         }
         wrong.setdefault(one.sensor or "", set()).update(name for name, shown in signs.items() if shown)
     return wrong
+
+
+def _is_heard_again_as_it_was(again: HeardAgain, failed_us: int) -> None:
+    """Replay each sensor's sound around its fault by its own clock; compare with what the worker said."""
+    for name in FAULTS.keys() - {"never"}:
+        began_us = failed_us + (HOUR_US if name == "ahead" else 0)
+        around = began_us - AROUND_US, began_us + AROUND_US
+        assert again.live(name, *around), name
+        assert again.replay(name, *around) == again.live(name, *around)
+        again.has_every_scored_window(name, *around)
+    # A deaf one: nothing, as live, once its last sound has left the last window that decides.
+    deaf = failed_us + 2_000_000, failed_us + AROUND_US
+    assert again.replay("deaf", *deaf) == again.live("deaf", *deaf) == {}
+    again.has_every_scored_window("deaf", *deaf)
+    after = failed_us, failed_us + AROUND_US
+    by_broker = again.replay("ahead", *after, "--clock", "broker")
+    assert by_broker == again.live_by_broker("ahead", *after)
+    assert {d.start_us > failed_us + HOUR_US // 2 for d in by_broker.values()} == {True}
+    never = run(again.where, "replay", "--sensor", "never", "--from", "-10m")
+    assert (never.code, "no worker has heard it" in never.said) == (WRONG_SETTINGS, True)
+    assert "Traceback" not in never.said
 
 
 def test_watching_says_it_again_until_it_is_stopped(
@@ -361,7 +358,7 @@ def test_nonsense_is_refused_with_what_is_accepted(tenant: Tenant, quick_model: 
     where = settings_of(tenant, quick_model)
     for arguments, said in (
         (("doctor", "--only", "everything"), "accepted: versions, model"),
-        (("dead-letters", "list", "--since", "yesterday"), "accepted: 90s, 15m"),
+        (("dead-letters", "list", "--since", "yesterday"), "accepted: a time with its zone"),
         (("dead-letters", "show", "there"), "accepted: a place, such as"),
         (("dead-letters", "retry"), "accepted: places, or at least one of"),
         (("sensors", "--expected", "/no/such/file"), "accepted: a text file that can be read"),
@@ -386,7 +383,11 @@ def test_letters_that_can_be_read_again_are_heard_through_the_backfill_and_the_l
     frames = [history.frame() for _ in range(40)]
     _bury(tenant, frames, b"not a frame")
 
-    listed = run(where, "dead-letters", "list", "--json", "--since", "1h").lines
+    hour_ago = utc_text(time.time_ns() // 1000 - HOUR_US)
+    listed, *same = (
+        run(where, "dead-letters", "list", "--json", "--since", s).lines for s in ("1h", "-1h", hour_ago)
+    )
+    assert same == [listed, listed]
     assert len(listed) == len(frames) + 1 + 3
     (bad,) = (one for one in listed if one["size"] == len(b"not a frame"))
     assert run(where, "dead-letters", "show", bad["original"], "--raw").out == b"not a frame"
@@ -408,7 +409,7 @@ def test_letters_that_can_be_read_again_are_heard_through_the_backfill_and_the_l
 
     past = programs.work(tenant, quick_model, topics__backfill="true", worker__group=f"{tenant.name}-past")
     past.ready()
-    epoch = str(_uuid(history.epoch))
+    epoch = epoch_text(history.epoch)
     wait_until(
         lambda: timelines(tenant.coverage()).get(("well", epoch), [(0, 0)])[-1][1] == history.sent,
         "the sound of the past is covered",
@@ -443,9 +444,3 @@ def _bury(tenant: Tenant, frames: Sequence[AudioFrame], rubbish: bytes) -> None:
             tenant.topics.dead_letters, value, b"well", partition=0, headers=[*letter.wire_headers()]
         )
     assert producer.flush(20) == 0
-
-
-def _uuid(epoch: bytes) -> str:
-    from schemas.identity import epoch_text
-
-    return epoch_text(epoch)

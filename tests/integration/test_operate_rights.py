@@ -16,8 +16,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it exports 
 
 from infra.local.kafka import start_kafka
 from infra.local.ports import LOOPBACK, free_ports
+from tests.integration.commands import BROKEN, WARNINGS, found, run
 from tests.integration.harness import Tenant
-from tests.integration.test_operate import BROKEN, WARNINGS, found, run
 
 TIMEOUT_S = 20.0
 pytestmark = pytest.mark.timeout(180)

@@ -19,6 +19,7 @@ import duckdb
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions
 
 from earwitness.analysis.lookup import upserted, utc_text
 from infra.local.kafka import KafkaServer
@@ -41,7 +42,8 @@ from tests.integration.harness import (
     variables,
     wait_until,
 )
-from tests.integration.planted import Planted
+from tests.integration.planted import Planted, square
+from tests.processors.tiny_model import HOP, write_model
 
 SENSORS = int(os.environ.get("EARWITNESS_REPLAY_SENSORS", "12"))
 SECONDS = float(os.environ.get("EARWITNESS_REPLAY_SECONDS", "24"))
@@ -52,6 +54,24 @@ HOUR_US = 3_600_000_000
 RANGES = 8
 AHEAD = "ahead"
 """A sensor whose clock is an hour ahead."""
+LOW, MIDDLE, HIGH = 6_554, 16_384, 29_491
+"""Peaks that score 0.2, 0.5 and 0.9."""
+PLANTED = (
+    (10, 0),
+    (5, LOW),
+    (10, 0),
+    (7, MIDDLE),
+    (13, 0),
+    (7, HIGH),
+    (13, 0),
+    (3, MIDDLE),
+    (4, HIGH),
+    (3, MIDDLE),
+    (20, 0),
+    (10, MIDDLE),  # from hop 95 on: a segment ends at 100, and it goes on in the next
+    (15, 0),
+)
+"""For how many hops, and how loud."""
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -226,8 +246,8 @@ def test_what_retention_has_removed_is_said_and_the_rest_is_heard(
         (("--from", "-1m", "--to", "-2m"), "accepted: a time after"),
         (("--speed", "fast"), "a number such as 1 or 20, or max"),
         (("--speed", "0"), "more than 0, or max"),
-        (("--out", "heard.doc"), "a file that ends in .jsonl"),
-        (("--scores", "scores.csv"), "a file that ends in .parquet"),
+        (("--out", "heard.doc"), "ends in .jsonl"),
+        (("--scores", "scores.csv"), "ends in .parquet"),
         (("--out", "/nowhere/heard.csv"), "a file in a folder that exists"),
         (("--clock", "wall"), "sensor, broker"),
         (("--jobs", "1000"), "0 to 256"),
@@ -242,32 +262,89 @@ def test_nonsense_is_refused_politely(heard: Heard, arguments: tuple[str, ...], 
     assert "Traceback" not in done.stderr
 
 
-def test_two_thresholds_differ_by_exactly_what_lies_between_them(heard: Heard, tmp_path: Path) -> None:
-    files = []
+@dataclass(frozen=True, slots=True)
+class TwoThresholds:
+    """The same planted sound heard with a low threshold, in a file, and with a high one, in another."""
+
+    heard: Heard
+    sensor: Planted
+    low: Path
+    high: Path
+
+    def differences(self, a: Path, b: Path) -> list[dict[str, Any]]:
+        """Return what `diff` says of two files, line by line."""
+        return [json.loads(line) for line in self.heard.run("diff", "--json", str(a), str(b)).splitlines()]
+
+
+@pytest.fixture(scope="module")
+def two_thresholds(kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> TwoThresholds:
+    """Sounds of which each threshold hears others; no worker has heard them."""
+    folder = tmp_path_factory.mktemp("thresholds")
+    write_model(folder / "tiny")
+    tenant = Tenant(kafka.bootstrap_servers, "replay-planted").create(2)
+    sensor = Planted(tenant, "hall", time.time_ns() // 1000)
+    for hops, peak in PLANTED:
+        sensor.say(square(hops * HOP / RATE_HZ, peak))
+    Planted(tenant, "roof", time.time_ns() // 1000).say(square(1.0, 0)).say(square(0.5, HIGH)).say(
+        square(1.0, 0)
+    )
+    heard = Heard(tenant, folder / "tiny", {})
     for threshold in (0.3, 0.8):
-        files.append(tmp_path / f"{threshold}.parquet")
-        heard.run("replay", "-s", f'model.thresholds={{"loud": {threshold}}}', "--out", str(files[-1]))
-    low, high = (_detections(file) for file in files)
-    lines = [json.loads(line) for line in heard.run("diff", "--json", *map(str, files)).splitlines()]
-    differences = [line for line in lines if "difference" in line]
-    assert {line["a"]["label"] for line in differences if line["a"]} <= {"loud"}
-    assert {line["b"]["label"] for line in differences if line["b"]} <= {"loud"}
-    only = [d for d in low if d["label"] == "loud" and not any(_meet(d, other) for other in high)]
-    told = {each for line in differences if line["difference"] == "only A" for each in line["a"]["ids"]}
-    assert told
-    assert told <= {d["id"] for d in only}
-    tally = next(line for line in lines if line.get("label") == "loud" and "alike" in line)
-    assert tally["only_b"] == 0  # a higher threshold hears nothing more
-    assert tally["only_a"] == sum(line["difference"] == "only A" for line in differences)
+        told = "-s", f'model.thresholds={{"loud": {threshold}}}', "--out", str(folder / f"{threshold}.jsonl")
+        heard.run("replay", "--clock", "broker", "--from", "-10m", *told)
+    return TwoThresholds(heard, sensor, folder / "0.3.jsonl", folder / "0.8.jsonl")
 
 
-def _detections(file: Path) -> list[dict[str, Any]]:
-    return [row for row in _rows(file) if row["label"] == "loud"]
+def test_two_thresholds_differ_by_exactly_what_lies_between_them(two_thresholds: TwoThresholds) -> None:
+    lines = two_thresholds.differences(two_thresholds.low, two_thresholds.high)
+    told = [line for line in lines if "difference" in line]
+    assert sorted((line["difference"], _span(line["a"]), _span(line["b"])) for line in told) == [
+        ("edges", _window_span(65, 75), _window_span(68, 72)),
+        ("only A", _window_span(25, 32), None),
+        ("only A", _window_span(95, 105), None),
+    ]
+    assert {side["sensor"] for line in told for side in (line["a"], line["b"]) if side} == {"hall"}
+    (tally,) = (line for line in lines if "label" in line)
+    counts = {name: tally[name] for name in ("label", "alike", "edges", "fields", "only_a", "only_b")}
+    assert counts == {"label": "loud", "alike": 2, "edges": 1, "fields": 0, "only_a": 2, "only_b": 0}
+    (_, other_way) = (
+        sorted(line["difference"] for line in two_thresholds.differences(*files) if "difference" in line)
+        for files in ((two_thresholds.low,) * 2, (two_thresholds.high, two_thresholds.low))
+    )
+    assert other_way == ["edges", "only B", "only B"]
 
 
-def _meet(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    same = a["sensor"] == b["sensor"] and a["epoch"] == b["epoch"]
-    return bool(same and a["start_sample"] < b["end_sample"] and b["start_sample"] < a["end_sample"])
+def test_a_detection_that_is_lost_and_one_that_is_altered_are_told(
+    two_thresholds: TwoThresholds, tmp_path: Path
+) -> None:
+    heard = [json.loads(line) for line in two_thresholds.low.read_text().splitlines()]
+    (lost,) = (
+        found for found in heard if (found["start_sample"], found["end_sample"]) == _window_span(25, 32)
+    )
+    (altered,) = (
+        found for found in heard if (found["start_sample"], found["end_sample"]) == _window_span(45, 52)
+    )
+    others = [
+        {**found, "windows": found["windows"] + (found is altered)} for found in heard if found is not lost
+    ]
+    file = tmp_path / "later.jsonl"
+    file.write_text("".join(json.dumps(found) + "\n" for found in others))
+    *told, tally, identical = two_thresholds.differences(two_thresholds.low, file)
+    assert [(line["difference"], line["a"]["ids"], line["fields"]) for line in told] == [
+        ("only A", [lost["id"]], []),
+        ("fields", [altered["id"]], ["windows"]),
+    ]
+    assert (tally["only_a"], tally["fields"], tally["only_b"], tally["edges"]) == (1, 1, 0, 0)
+    assert identical == {"identical": len(heard) - 2}
+
+
+def _span(sound: dict[str, Any] | None) -> tuple[int, int] | None:
+    return None if sound is None else (sound["start_sample"], sound["end_sample"])
+
+
+def _window_span(first_hop: int, end_hop: int) -> tuple[int, int]:
+    """Return what the windows hold in which a sound of these hops is: a window is two hops."""
+    return (first_hop - 1) * HOP, (end_hop + 1) * HOP
 
 
 def test_a_topic_and_a_file_of_the_same_detections_do_not_differ(heard: Heard, tmp_path: Path) -> None:
@@ -276,3 +353,59 @@ def test_a_topic_and_a_file_of_the_same_detections_do_not_differ(heard: Heard, t
     lines = heard.run("diff", "--json", str(file), heard.tenant.topics.detections).splitlines()
     assert not [line for line in lines if "difference" in line]
     assert json.loads(lines[-1]) == {"identical": len(heard.detections)}
+
+
+def test_sound_of_which_no_worker_has_spoken_yet_is_heard_too(heard: Heard, recordings: ClipPool) -> None:
+    tenant = Tenant(heard.tenant.servers, "replay-behind").create(1)
+    sensor = Planted(tenant, "behind", time.time_ns() // 1000)
+    for clip in recordings.clips[:4]:
+        sensor.say(clip.samples)
+    sensor.cover(Outcome.SCORED, 0, 2 * RATE_HZ)
+    behind = Heard(tenant, heard.model, {})
+    everything = behind.replay()
+    assert len(everything) > 3
+    times = "--from", utc_text(sensor.begin_us), "--to", utc_text(sensor.utc(sensor.next_sample))
+    assert behind.replay("--sensor", "behind", *times) == everything
+    assert behind.replay(*times) == everything
+
+
+def test_a_name_that_looks_like_a_glob_means_the_sensor_of_that_name_too(
+    heard: Heard, recordings: ClipPool
+) -> None:
+    tenant = Tenant(heard.tenant.servers, "replay-globs").create(2)
+    for name in ("hall[1]", "hall2"):
+        Planted(tenant, name, time.time_ns() // 1000).say(recordings.clips[0].samples)
+    globs = Heard(tenant, heard.model, {})
+    assert {d.sensor for d in globs.replay("--sensor", "hall[1]").values()} == {"hall[1]"}
+    assert {d.sensor for d in globs.replay("--sensor", "hall*").values()} == {"hall[1]", "hall2"}
+
+
+def test_a_replay_never_writes_to_what_runs_live_of_any_tenant(heard: Heard) -> None:
+    tenants = "-s", f'topics.tenants=["{heard.tenant.name}", "other"]'
+    for topic in (heard.tenant.topics.frames, "other.audio.frames", "somebody.audio.coverage"):
+        refused = heard.tried("replay", *tenants, "--to-topic", topic)
+        assert refused.returncode == 2
+        assert "--to-topic is" in refused.stderr
+
+
+def test_a_sensor_is_found_where_it_was_before_partitions_were_added(
+    heard: Heard, recordings: ClipPool, programs: Programs
+) -> None:
+    tenant = Tenant(heard.tenant.servers, "replay-grown").create(1)
+    worker = programs.work(tenant, heard.model)
+    worker.ready()
+    begin_us = time.time_ns() // 1000
+    names = [f"sensor-{number}" for number in range(4)]
+    for name in names:
+        Planted(tenant, name, begin_us).say(recordings.clips[0].samples)
+    wait_until(lambda: len(tenant.silent()) == len(names), "all are SILENT")
+    worker.terminate()
+    admin = AdminClient(dict(tenant.client))
+    grown = [NewPartitions(topic, 5) for topic in tenant.topics.every]
+    for added in admin.create_partitions(grown).values():
+        added.result(DEADLINE_S)
+    after = Heard(tenant, heard.model, by_id(tenant.detections()))
+    times = "--from", utc_text(begin_us - 1_000_000), "--to", utc_text(begin_us + 60_000_000)
+    for name in names:
+        assert after.of(name)
+        assert after.replay("--sensor", name, *times) == after.of(name)

@@ -29,7 +29,7 @@ async def test_the_state_of_a_sensor_of_the_past_is_let_go_of_and_not_published(
     assert publisher.unacknowledged == 2
     assert await publisher.drain(DEADLINE_S)
     await publisher.close(0)
-    assert ([output for output, _ in fates.published], held, fates.failures) == ([heard, live], {}, [])
+    assert ({output for output, _ in fates.published}, held, fates.failures) == ({heard, live}, {}, [])
     (detection,) = read(broker, TOPICS.detections, 1)
     (state,) = read(broker, TOPICS.sensors, 1)
     assert Codec().decode(Detection, detection.value) == ACTIVE

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from earwitness.operation.health import Severity
 from earwitness.settings import Settings
+from processors.decision import Decision
 from processors.log import LogReader
 from schemas.codec import Codec
 from schemas.errors import EarwitnessError
@@ -76,12 +77,17 @@ class Case:
         return self.settings.codec()
 
     @cached_property
-    def digest(self) -> str | None:
-        """The decision digest of these settings; None where there is no such model, as another check says."""
+    def decision(self) -> Decision | None:
+        """What these settings decide by; None where the model cannot be read, as another check says."""
         try:
-            return self.settings.decision().digest
-        except EarwitnessError:
+            return self.settings.decision()
+        except (EarwitnessError, OSError):
             return None
+
+    @property
+    def digest(self) -> str | None:
+        """The decision digest of these settings, if their model can be read."""
+        return None if self.decision is None else self.decision.digest
 
     @property
     def tenants(self) -> Iterator[Topics]:

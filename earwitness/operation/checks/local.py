@@ -46,10 +46,10 @@ def registry(case: Case) -> Iterator[Finding]:
         yield broken("registry", f"does not answer: {type(exc).__name__}: {exc}", advice)
         return
     yield ok("registry", f"answers, with {len(names)} subjects")
-    for name, subject in case.settings.subjects().items():
-        if subject in names:
+    for subjects in case.settings.subjects():
+        for name, subject in subjects.items():
             schema = Schema(json.dumps(released_schemas()[name][-1]), "AVRO")
-            if not client.test_compatibility(subject, schema):
+            if subject in names and not client.test_compatibility(subject, schema):
                 yield broken(subject, f"does not take our {name}", "see who registered another schema there")
 
 

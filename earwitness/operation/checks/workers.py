@@ -16,6 +16,8 @@ from processors.log import LogReader
 
 LATE_S, TOO_LATE_S = 20.0, 60.0
 """On top of a segment, which the mark may be behind by design."""
+SHIPPED_HOP_S = 0.5
+"""Of the models that ship."""
 NEAR_RETENTION, AT_RETENTION = 0.5, 0.1
 """What is left of the time for which a record is kept, when somebody should look, and when it is urgent."""
 START = "start one: `earwitness work`"
@@ -110,13 +112,19 @@ def _lag(case: Case, topic: str, begun: list[Standing]) -> Finding:
     worst = max(begun, key=lambda standing: standing.behind_s)
     total, place = sum(standing.behind for standing in begun), f"{topic}[{worst.number}]@{worst.mark}"
     found = f"mark at most {length(worst.behind_s)} behind, at {place}; {total} records in all"
-    # A segment in windows: what a window is in time only the model knows, 0.5 s for those that ship.
-    designed_s = case.settings.detect.segment_windows * (case.settings.window.hop_s or 0.5)
+    designed_s = case.settings.detect.segment_windows * _hop_s(case)
     if worst.behind_s > designed_s + TOO_LATE_S:
         return broken(topic, found, "add workers; see whether scoring is slow (earwitness_score_seconds)")
     if worst.behind_s > designed_s + LATE_S:
         return warn(topic, found, "it should be catching up: look again in a minute, or add workers")
     return ok(topic, found)
+
+
+def _hop_s(case: Case) -> float:
+    """Return the time from window to window, which the model knows, if it can be read here."""
+    if case.decision is not None:
+        return case.decision.spec.hop_s
+    return case.settings.window.hop_s or SHIPPED_HOP_S
 
 
 def _retention(topic: str, begun: list[Standing], kept_ms: int | None, now_ms: float) -> Iterator[Finding]:

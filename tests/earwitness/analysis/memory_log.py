@@ -26,6 +26,14 @@ class MemoryLog:
         found = (record.offset for record in self._topics[topic] if record.timestamp >= time_ms)
         return {0: next(found, self.limits(topic)[0][1])}
 
+    def limits_of(self, topic: str, number: int) -> tuple[int, int]:
+        """Return the first offset of a partition, and the one after its last."""
+        return self.limits(topic)[number]
+
+    def offset_at(self, topic: str, number: int, time_ms: int) -> int:
+        """Return the first offset of a partition that was appended at or after a time, or its end."""
+        return self.offsets_at(topic, time_ms)[number]
+
     def read(
         self, topic: str, stretches: Mapping[int, tuple[int, int]] | None = None, only: Only | None = None
     ) -> Iterator[Record]:

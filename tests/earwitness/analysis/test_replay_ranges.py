@@ -34,6 +34,12 @@ KEY = (TOPICS.frames, 0)
 Said = Detection | Coverage
 
 
+@pytest.fixture(autouse=True)
+def _logs_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The room that is left for late frames would hold the whole of these logs."""
+    monkeypatch.setattr("earwitness.analysis.plan.LATE_S", 0.0)
+
+
 def log_of(r: random.Random) -> list[Record]:
     """Draw a log."""
     return [

@@ -2,7 +2,8 @@
 
 import csv
 import json
-from io import StringIO
+import time
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import duckdb
@@ -12,9 +13,11 @@ import pytest
 from earwitness.analysis.lookup import utc_text
 from earwitness.analysis.tables import (
     COLUMNS,
+    MAX_LINE_BYTES,
     OUR_COLUMNS,
     RAVEN_COLUMNS,
     detection_of,
+    detections_in,
     labels_in,
     row,
     write_audacity,
@@ -137,3 +140,25 @@ def test_what_is_no_detection_is_refused_with_its_line(line: str) -> None:
     said = {**row(SIREN), "first_offset": "seven"}
     with pytest.raises(ConfigurationError, match="line 7"):
         detection_of(json.dumps(said), 7)
+
+
+def test_lines_that_are_not_utf_8_or_have_no_end_are_refused_with_their_number() -> None:
+    line = json.dumps(row(SIREN)).encode()
+    assert list(detections_in(BytesIO(line + b"\n\n" + line), "a.jsonl")) == [SIREN, SIREN]
+    latin = json.dumps(row(SIREN)).replace("siren", "Sirène").encode("latin-1")
+    for wrong in (latin, b"\xff\xfe" + line, line.replace(b"{", b"{" + b" " * MAX_LINE_BYTES)):
+        with pytest.raises(ConfigurationError, match=r"line 2 of a\.jsonl"):
+            list(detections_in(BytesIO(line + b"\n" + wrong), "a.jsonl"))
+
+
+@pytest.mark.parametrize("said", [{"sample_rate_hz": 0}, {"start_us": 10**18}, {"start_sample": 10**30}])
+def test_what_no_table_can_hold_is_no_detection(said: dict[str, int]) -> None:
+    with pytest.raises(ConfigurationError, match="line 1"):
+        detection_of(json.dumps({**row(SIREN), **said}), 1)
+
+
+def test_ten_thousand_lines_are_read_in_less_than_a_few_seconds() -> None:
+    lines = BytesIO((json.dumps(row(SIREN)) + "\n").encode() * 10_000)
+    begun_s = time.monotonic()
+    assert sum(1 for _ in detections_in(lines, "a.jsonl")) == 10_000
+    assert time.monotonic() - begun_s < 5

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.image import imread
+from rich.cells import cell_len
 from rich.console import Console
 
 from earwitness.analysis.draw_png import draw_png
 from earwitness.analysis.draw_text import SIGNS, draw
-from earwitness.analysis.timeline import NOT_HEARD, SEVERITY, Timeline, spans, timeline
+from earwitness.analysis.outcome import NOT_HEARD, SEVERITY, spans
+from earwitness.analysis.timeline import Timeline, timeline
 from schemas.coverage import Coverage, Outcome
 from schemas.errors import ConfigurationError
 from tests.earwitness.analysis.said import SECOND_US, START_US, covered, detected, expired
@@ -126,10 +128,19 @@ def everything() -> Timeline:
         detected(1, 9),
         detected(12, 18, "$\\frac{bark}$"),
         detected(20, 21, "a label that is long", None),
+        detected(22, 23, "[/red]"),
     ]
     lost = (expired(52, 58),)
     said.append(covered(60, 70))
-    return timeline("kitchen $1", START_US, START_US + 80 * SECOND_US, said, heard, lost)
+    return timeline("kitchen $1 [/a]", START_US, START_US + 80 * SECOND_US, said, heard, lost)
+
+
+def test_a_name_in_wide_characters_takes_no_more_room_than_another() -> None:
+    heard = [detected(1, 9, "[red]\x1b[2J\n"), detected(1, 9, "煙霧報警器警報聲")]
+    found = timeline("kitchen", START_US, START_US + 10 * SECOND_US, [covered(0, 10)], heard)
+    rows = [line.plain for line in draw(found, 80)[2:7]]
+    assert [cell_len(row) for row in rows] == [80 - 1] * 5
+    assert rows[3].lstrip().startswith("[red] [2J")
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
@@ -141,9 +152,9 @@ def test_the_terminal_shows_every_outcome_without_colour_and_fits(width: int) ->
     text = console.file.getvalue()
     heard = next(line for line in text.splitlines() if line.lstrip().startswith("heard"))
     assert set(heard.split(maxsplit=1)[1]) == {sign for sign, *_ in SIGNS.values()}
-    rows = text.splitlines()[4:12]
-    assert all(len(row) <= width for row in rows)
-    assert "kitchen $1" in text
+    rows = text.splitlines()[4:13]
+    assert all(cell_len(row) <= width for row in rows)
+    assert all(name in text for name in ("kitchen $1 [/a]", "[/red]"))
 
 
 def test_the_picture_is_a_png_of_1600_by_900(tmp_path: Path) -> None:

@@ -127,6 +127,26 @@ def test_a_check_that_fails_keeps_what_it_found_and_says_why() -> None:
     }
 
 
+class RegistryOfTwo(Registry):
+    """Has the subjects of two tenants, and takes nothing of the second's."""
+
+    def do_GET(self) -> None:
+        self._answer(["acme.audio.frames-value", "apex.audio.frames-value"])
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer({"is_compatible": "acme" in self.path})
+
+
+def test_a_registry_is_asked_about_the_subjects_of_every_tenant() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), RegistryOfTwo) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        found = list(registry(case(registry__url=address, topics__tenants='["acme", "apex"]')))
+        server.shutdown()
+    assert levels(found) == {"registry": Severity.OK, f"{Topics('apex').frames}-value": Severity.BROKEN}
+
+
 # -- on the embedded broker -----------------------------------------------------------------------------
 
 
@@ -161,6 +181,13 @@ def test_the_mark_may_be_a_segment_behind_and_a_little_more(behind_s: int, level
     found = _lag(case(), TOPICS.frames, [STANDING, replace(late, number=3)])
     assert found.level is level
     assert "audio.frames[3]@900; 200 records in all" in found.found
+
+
+def test_how_far_the_mark_may_be_behind_follows_from_the_models_own_hop(tiny_model: Path) -> None:
+    marked_ms = STANDING.marked_ms or 0
+    late = replace(STANDING, last_ms=marked_ms + 25_000)  # 20 windows of 0.1 s, and 20 s; not of 0.5 s
+    assert _lag(case(model__path=str(tiny_model)), TOPICS.frames, [late]).level is Severity.WARN
+    assert _lag(case(model__path=str(tiny_model / "none")), TOPICS.frames, [late]).level is Severity.OK
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Producer
 
 from earwitness.operation.health import Severity
-from earwitness.operation.sensors import COLUMNS, Row, read_expected, sensors
+from earwitness.operation.sensors import COLUMNS, Row, forgotten, named, read_expected, sensors
 from earwitness.topics import TopicAdmin
 from infra.local.kafka import KafkaServer
 from processors.log import LogReader
@@ -106,6 +106,18 @@ def test_a_row_has_a_cell_for_every_column_and_its_json_has_every_field(
     )
     assert (deaf["worst"], deaf["problems"][0]["name"]) == ("broken", "DIGITAL_SILENCE")
     assert (hall["worst"], hall["problems"], hall["drift_ppm"]) == ("ok", [], None)
+
+
+def test_an_id_that_reads_as_a_glob_is_found_by_it_and_forgotten_by_it_alone(
+    kafka: KafkaServer, topics: Topics, reader: LogReader
+) -> None:
+    say(kafka, topics, *(now(name, state=Presence.SILENT, since_us=1) for name in ("hall1", "hall[1]")))
+    assert "hall[1]" in {row.sensor for row in looked(reader, topics, "hall[1]")}
+    rows = looked(reader, topics)
+    assert list(forgotten(named(rows, ["hall[1]"]), topics.sensors)) == ["hall[1]"]
+    for glob in ("hall*", "hall?", "*"):
+        with pytest.raises(ConfigurationError, match=r"--forget is .*ids as `earwitness sensors` lists them"):
+            named(rows, ["hall1", glob])
 
 
 def test_what_is_deleted_or_of_somebody_else_is_no_sensor(

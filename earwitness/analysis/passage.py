@@ -1,10 +1,10 @@
-"""Pieces of sound -> stretches, each of which can be one file: joined by index, holes filled with zeros.
+"""Pieces of sound -> passages, each of which can be one file: joined by index, holes filled with zeros.
 
-    pieces     ├──7──┤├──7──┤      ├─7─┤  ├7┤   ├──8──┤    7, 8: epochs
-    stretches  ├──────7──────┤0000├──7──┤       ├──8──┤    late and doubled frames are dropped
+    pieces    ├──7──┤├──7──┤      ├─7─┤  ├7┤   ├──8──┤    7, 8: epochs
+    passages  ├──────7──────┤0000├──7──┤       ├──8──┤    late and doubled frames are dropped
                               gap of up to FILL_S
 
-A stretch is of one epoch, rate, number of channels and type of sample. Its values wait in a spool, in memory
+A passage is of one epoch, rate, number of channels and type of sample. Its values wait in a spool, in memory
 up to SPOOL_BYTES and on disk beyond, until everything about them is known.
 """
 
@@ -19,7 +19,7 @@ from earwitness.analysis.piece import Piece, Values
 from earwitness.analysis.sound import QUIET_MS
 
 FILL_S = 60.0
-"""A longer hole than this, or a jump back by as much, begins another stretch."""
+"""A longer hole than this, or a jump back by as much, begins another passage."""
 SPOOL_BYTES = 1 << 26
 BLOCK_SAMPLES = 1 << 16
 MAX_GAPS = 1000
@@ -29,7 +29,7 @@ Gap = tuple[int, int]
 
 
 @dataclass(slots=True, eq=False)
-class Stretch:
+class Passage:
     """Unbroken sound `[first_sample, end_sample)` of an epoch; `gaps` were missing and are zeros."""
 
     sensor: str
@@ -47,6 +47,8 @@ class Stretch:
     missing_samples: int = 0
     dropped_frames: int = 0
     gaps: list[Gap] = field(default_factory=list)
+    followed: bool = False
+    """Whether another passage comes after it."""
 
     @property
     def samples(self) -> int:
@@ -89,45 +91,46 @@ class Stretch:
             )
 
 
-def stretches(pieces: Iterable[Piece], sensor: str, spool_bytes: int = SPOOL_BYTES) -> Iterator[Stretch]:
-    """Join pieces; each stretch can be read until the next one is asked for."""
-    now: Stretch | None = None
+def passages(pieces: Iterable[Piece], sensor: str, spool_bytes: int = SPOOL_BYTES) -> Iterator[Passage]:
+    """Join pieces; each passage can be read until the next one is asked for."""
+    now: Passage | None = None
     appended_ms = 0
     for piece in pieces:
         if now is not None and _is_late(now, piece, piece.appended_ms - appended_ms):
             now.dropped_frames += 1
             continue
         if now is None or not _goes_on(now, piece):
-            yield from _given(now)
+            yield from _given(now, followed=True)
             now = _opened(piece, sensor, spool_bytes)
         now.append(piece)
         appended_ms = piece.appended_ms
-    yield from _given(now)
+    yield from _given(now, followed=False)
 
 
-def _given(stretch: Stretch | None) -> Iterator[Stretch]:
-    if stretch is not None:
-        with stretch.spool:
-            yield stretch
+def _given(passage: Passage | None, *, followed: bool) -> Iterator[Passage]:
+    if passage is not None:
+        passage.followed = followed
+        with passage.spool:
+            yield passage
 
 
-def _is_late(stretch: Stretch, piece: Piece, quiet_ms: int) -> bool:
+def _is_late(passage: Passage, piece: Piece, quiet_ms: int) -> bool:
     """Say whether a worker would not have listened to it: late, doubled, or of a second producer."""
-    if piece.epoch != stretch.epoch:
-        return piece.epoch < stretch.epoch and quiet_ms <= QUIET_MS
-    return 0 < stretch.end_sample - piece.first_sample <= FILL_S * piece.sample_rate_hz
+    if piece.epoch != passage.epoch:
+        return piece.epoch < passage.epoch and quiet_ms <= QUIET_MS
+    return 0 < passage.end_sample - piece.first_sample <= FILL_S * piece.sample_rate_hz
 
 
-def _goes_on(stretch: Stretch, piece: Piece) -> bool:
+def _goes_on(passage: Passage, piece: Piece) -> bool:
     of = piece.epoch, piece.sample_rate_hz, piece.values.shape[1], piece.values.dtype.name
-    hole = piece.first_sample - stretch.end_sample
-    same = of == (stretch.epoch, stretch.sample_rate_hz, stretch.channels, stretch.dtype)
+    hole = piece.first_sample - passage.end_sample
+    same = of == (passage.epoch, passage.sample_rate_hz, passage.channels, passage.dtype)
     return same and 0 <= hole <= FILL_S * piece.sample_rate_hz
 
 
-def _opened(piece: Piece, sensor: str, spool_bytes: int) -> Stretch:
+def _opened(piece: Piece, sensor: str, spool_bytes: int) -> Passage:
     start_us = piece.utc_us(piece.first_sample)
-    return Stretch(
+    return Passage(
         sensor=sensor,
         epoch=piece.epoch,
         sample_rate_hz=piece.sample_rate_hz,
