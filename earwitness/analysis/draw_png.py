@@ -4,9 +4,9 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from earwitness.analysis.lookup import utc_text
 from earwitness.analysis.outcome import NOT_HEARD
 from earwitness.analysis.timeline import Timeline
+from earwitness.analysis.wanted import utc_text
 from schemas.coverage import Outcome
 from schemas.errors import ConfigurationError
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 from rich.text import Text
 
-from earwitness.analysis.lookup import utc_text
 from earwitness.analysis.outcome import NOT_HEARD
 from earwitness.analysis.timeline import Column, Timeline
+from earwitness.analysis.wanted import utc_text
 from schemas.coverage import Outcome
 
 QUIETEST_DBFS = -80.0

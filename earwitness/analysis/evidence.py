@@ -6,10 +6,11 @@ from typing import IO
 
 from earwitness.analysis.asked import AskedTime
 from earwitness.analysis.export import Exporter, Request, Written
-from earwitness.analysis.lookup import Lookup, TimeBase, Wanted, upserted
+from earwitness.analysis.lookup import Lookup, upserted
 from earwitness.analysis.outcome import SEAM_US
 from earwitness.analysis.piece import TimeCut, WholeFrames
 from earwitness.analysis.tables import detections_in
+from earwitness.analysis.wanted import TimeBase, Wanted
 from earwitness.analysis.whereabouts import bounded, nothing_there, whereabouts
 from schemas.detection import Detection
 from schemas.errors import ConfigurationError

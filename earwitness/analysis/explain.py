@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from earwitness.analysis.errors import NoSoundError
-from earwitness.analysis.listen import Listener
-from earwitness.analysis.lookup import Lookup, TimeBase, Wanted, utc_text
+from earwitness.analysis.listener import Listener
+from earwitness.analysis.lookup import Lookup
 from earwitness.analysis.plan import Plan, plan
 from earwitness.analysis.reasons import Finding, Reason
 from earwitness.analysis.unheard import unheard
+from earwitness.analysis.wanted import TimeBase, Wanted, utc_text
 from earwitness.settings import Settings
 from processors.decision import Decision
 from processors.log import LogReader

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from earwitness.analysis import tables
-from earwitness.analysis.lookup import Wanted, upserted
-from earwitness.analysis.target import check_target as check_target
+from earwitness.analysis.lookup import upserted
+from earwitness.analysis.target import part_of
+from earwitness.analysis.wanted import Wanted
 from earwitness.settings import Settings
 from processors.log import LogReader, read_as
 from schemas.detection import Detection, DetectionState
@@ -17,12 +18,13 @@ READ = (".jsonl", ".parquet")
 
 def write_detections(file: Path, detections: Sequence[Detection]) -> None:
     """Write detections in the format that the file's extension names."""
-    if file.suffix == ".parquet":
-        tables.write_parquet(detections, file)
-        return
-    write = tables.write_csv if file.suffix == ".csv" else tables.write_jsonl
-    with file.open("w", encoding="utf-8", newline="") as out:
-        write(detections, out)
+    with part_of(file) as part:
+        if file.suffix.lower() == ".parquet":
+            tables.write_parquet(detections, part)
+            return
+        write = tables.write_csv if file.suffix.lower() == ".csv" else tables.write_jsonl
+        with part.open("w", encoding="utf-8", newline="") as out:
+            write(detections, out)
 
 
 def read_side(
@@ -68,13 +70,8 @@ def read_detections(name: str, settings: Settings) -> list[Detection]:
 
 
 def _from_lines(file: Path) -> list[Detection]:
-    try:
-        with file.open(encoding="utf-8") as lines:
-            return [
-                tables.detection_of(line, n, str(file)) for n, line in enumerate(lines, 1) if line.strip()
-            ]
-    except UnicodeDecodeError as exc:
-        raise ConfigurationError("what to compare", str(file), f"lines of JSON in UTF-8: {exc}") from exc
+    with file.open("rb") as lines:
+        return list(tables.detections_in(lines, str(file)))
 
 
 def _from_parquet(file: Path) -> list[Detection]:

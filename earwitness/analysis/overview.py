@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from earwitness.analysis.lookup import Lookup, Wanted
+from earwitness.analysis.lookup import Lookup
 from earwitness.analysis.timeline import Timeline, timeline
+from earwitness.analysis.wanted import Wanted
 from earwitness.analysis.whereabouts import bounded, expired, nothing_there
 
 DEFAULT_RANGE_US = 3_600_000_000

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from earwitness.analysis.errors import NoSoundError
-from earwitness.analysis.lookup import SLACK_S, Lookup, TimeBase, Wanted, utc_text
+from earwitness.analysis.lookup import SLACK_S, Lookup
+from earwitness.analysis.wanted import TimeBase, Wanted, utc_text
 from processors.decision import Decision
 from processors.replay import Stretch, lead_s, settled_s, tail_s
 from processors.window import Window

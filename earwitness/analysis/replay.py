@@ -20,11 +20,14 @@ from confluent_kafka import KafkaError, Message, Producer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from earwitness.analysis.heard import WRITTEN, check_target, write_detections
-from earwitness.analysis.listen import Progress as Read
-from earwitness.analysis.listen import ReadSettings, Report, listen
-from earwitness.analysis.lookup import Lookup, Wanted, upserted
+from earwitness.analysis.heard import WRITTEN, write_detections
+from earwitness.analysis.listen import ReadSettings, listen
+from earwitness.analysis.listener import Progress as Read
+from earwitness.analysis.listener import Report
+from earwitness.analysis.lookup import Lookup, upserted
 from earwitness.analysis.plan import Plan, ReplaySettings, nothing_heard, plan
+from earwitness.analysis.target import check_target
+from earwitness.analysis.wanted import Wanted
 from earwitness.settings import Settings
 from earwitness.topics import TopicAdmin
 from processors.ledger import SCORER_HEADER

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from earwitness.analysis.diff import Compared, Difference, Kind, Sound
-from earwitness.analysis.lookup import utc_text
+from earwitness.analysis.wanted import utc_text
 
 Rows = tuple[tuple[str, ...], list[list[str]]]
 """The names of the columns, and the lines below them."""

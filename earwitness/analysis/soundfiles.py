@@ -13,9 +13,9 @@ from typing import Any
 import soundfile
 
 from earwitness.analysis.asked import Edges
-from earwitness.analysis.lookup import utc_text
 from earwitness.analysis.passage import Passage
 from earwitness.analysis.sound import Whereabouts
+from earwitness.analysis.wanted import utc_text
 from earwitness.analysis.wav import WavFormat, WavMetadata, wav_header
 from schemas.detection import Detection
 from schemas.errors import ConfigurationError

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from pydantic import TypeAdapter
 
-from earwitness.analysis.lookup import utc_text
+from earwitness.analysis.wanted import utc_text
 from schemas.detection import Detection
 from schemas.errors import ConfigurationError
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import log10
 
-from earwitness.analysis.lookup import utc_text
 from earwitness.analysis.outcome import SEVERITY, Span, expired_holes, once, spans
+from earwitness.analysis.wanted import utc_text
 from schemas.coverage import Coverage
 from schemas.detection import Detection
 from schemas.errors import ConfigurationError

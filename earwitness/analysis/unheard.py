@@ -1,7 +1,8 @@
 """A time of which coverage says nothing -> why: no frames, removed by retention, or nobody listened."""
 
-from earwitness.analysis.lookup import Lookup, TimeBase, Wanted, utc_text
+from earwitness.analysis.lookup import Lookup
 from earwitness.analysis.reasons import Finding, Reason
+from earwitness.analysis.wanted import TimeBase, Wanted, utc_text
 from schemas.topics import partition_of
 
 AROUND_S = 3600.0

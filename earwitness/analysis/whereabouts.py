@@ -7,8 +7,9 @@ clock is said to be.
 
 from collections.abc import Iterable, Iterator
 
-from earwitness.analysis.lookup import Lookup, TimeBase, Wanted, utc_text
+from earwitness.analysis.lookup import Lookup
 from earwitness.analysis.sound import Whereabouts
+from earwitness.analysis.wanted import TimeBase, Wanted, utc_text
 from processors.log import read_as
 from schemas.coverage import Coverage, Outcome
 from schemas.errors import ConfigurationError

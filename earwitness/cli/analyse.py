@@ -142,7 +142,7 @@ def explain(
 
     from earwitness.analysis.explain import Question
     from earwitness.analysis.explain import explain as explained
-    from earwitness.analysis.lookup import Wanted, parse_time
+    from earwitness.analysis.wanted import Wanted, parse_time
 
     if not 0 < seconds <= 3600:
         raise ConfigurationError("--for", seconds, "more than 0, at most 3600")

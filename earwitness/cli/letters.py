@@ -169,7 +169,7 @@ def retry_letters(
 
 
 def _asked(since: str | None, exception: str | None, sensor: str | None) -> "Asked":
-    from earwitness.analysis.lookup import parse_time
+    from earwitness.analysis.wanted import parse_time
     from earwitness.operation.letters import Asked
 
     since_us = None if since is None else parse_time(since, "--since", time.time_ns() // 1000)

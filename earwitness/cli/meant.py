@@ -8,7 +8,7 @@ import typer
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from earwitness.analysis.lookup import TimeBase, Wanted
+    from earwitness.analysis.wanted import TimeBase, Wanted
 
 Sensors = Annotated[
     list[str] | None, typer.Option("--sensor", metavar="NAME", help="A sensor, or a glob such as 'hall-*'.")
@@ -28,7 +28,7 @@ def read_wanted(
         ConfigurationError: a name, a time or a clock is not one.
 
     """
-    from earwitness.analysis.lookup import Wanted, parse_time
+    from earwitness.analysis.wanted import Wanted, parse_time
 
     now_us = time.time_ns() // 1000
     begin_us = None if begin is None else parse_time(begin, "--from", now_us)
@@ -43,7 +43,7 @@ def read_clock(name: str) -> "TimeBase":
         ConfigurationError: it is none.
 
     """
-    from earwitness.analysis.lookup import TimeBase
+    from earwitness.analysis.wanted import TimeBase
 
     if name not in set(TimeBase):
         raise ConfigurationError("--clock", name, ", ".join(TimeBase))

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from earwitness.analysis.lookup import utc_text
+from earwitness.analysis.wanted import utc_text
 from schemas.coverage import Level
 from schemas.sensor import Presence, SensorState
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from earwitness.analysis.lookup import PLACE, matches
+from earwitness.analysis.lookup import PLACE
+from earwitness.analysis.wanted import matches
 from earwitness.operation.health import utc
 from processors.log import LogReader, Record
 from processors.pcm import mono

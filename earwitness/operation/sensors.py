@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import time
 
-from earwitness.analysis.lookup import matches
+from earwitness.analysis.wanted import matches
 from earwitness.operation.append import NewRecord
 from earwitness.operation.health import Problem, Reading, Severity, drift_ppm, problems, utc, worst
 from earwitness.settings import Settings

@@ -12,9 +12,11 @@ from threading import Event
 import numpy as np
 import pytest
 
-from earwitness.analysis.listen import ReadSettings, Report, listen
-from earwitness.analysis.lookup import Lookup, Wanted
+from earwitness.analysis.listen import ReadSettings, listen
+from earwitness.analysis.listener import Report
+from earwitness.analysis.lookup import Lookup
 from earwitness.analysis.plan import Plan, ReplaySettings, plan
+from earwitness.analysis.wanted import Wanted
 from earwitness.settings import Settings, load_settings
 from infra.local.kafka import KafkaServer
 from models.catalogue import find

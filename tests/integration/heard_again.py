@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from earwitness.analysis.lookup import utc_text
+from earwitness.analysis.wanted import utc_text
 from schemas.coverage import Coverage, Outcome
 from schemas.detection import Detection
 from tests.integration.commands import WELL, run

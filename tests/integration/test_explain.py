@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from earwitness.analysis.lookup import utc_text
+from earwitness.analysis.wanted import utc_text
 from infra.local.kafka import KafkaServer
 from schemas.coverage import Outcome
 from tests.integration.harness import (

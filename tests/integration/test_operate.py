@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -14,13 +14,14 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from earwitness.analysis.lookup import utc_text
+from earwitness.analysis.wanted import utc_text
 from earwitness.topics import TopicAdmin
 from producers.publisher import FramePublisher
 from schemas.coverage import Coverage
 from schemas.deadletter import DeadLetter
 from schemas.frame import AudioFrame, Encoding
 from schemas.identity import epoch_text, new_epoch
+from schemas.sensor import Presence
 from tests.integration.commands import BROKEN, WARNINGS, WELL, WRONG_SETTINGS, found, run, settings_of
 from tests.integration.harness import (
     CODEC,
@@ -31,6 +32,7 @@ from tests.integration.harness import (
     wait_until,
 )
 from tests.integration.heard_again import HeardAgain, all_is_said
+from tests.schemas.records import SENSOR
 
 SEEN_WITHIN_S, LOOK_EVERY_S = 10.0, 0.2
 AROUND_US, HOUR_US = 8_000_000, 3_600_000_000
@@ -268,6 +270,22 @@ def _is_heard_again_as_it_was(again: HeardAgain, failed_us: int) -> None:
     never = run(again.where, "replay", "--sensor", "never", "--from", "-10m")
     assert (never.code, "no worker has heard it" in never.said) == (WRONG_SETTINGS, True)
     assert "Traceback" not in never.said
+
+
+def test_a_sensor_is_forgotten_by_its_id_even_where_that_reads_as_a_glob(
+    tenant: Tenant, quick_model: Path
+) -> None:
+    tenant.create(partitions=1)
+    where, producer = settings_of(tenant, quick_model), Producer(tenant.client)
+    for name in ("hall1", "hall[1]"):
+        state = replace(SENSOR, sensor=name, partition=0, state=Presence.SILENT)
+        producer.produce(tenant.topics.sensors, CODEC.encode(state), name, partition=0)
+    assert producer.flush(20) == 0
+    refused = run(where, "sensors", "hall?", "--forget")
+    assert (refused.code, "--forget is 'hall?'; accepted: ids" in refused.said) == (WRONG_SETTINGS, True)
+    forgotten = run(where, "sensors", "hall[1]", "--forget")
+    assert (forgotten.code, "forgotten: hall[1]\n" in forgotten.said) == (WELL, True)
+    assert _wrong(where).keys() == {"hall1"}
 
 
 def test_watching_says_it_again_until_it_is_stopped(

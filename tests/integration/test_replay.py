@@ -21,7 +21,8 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
-from earwitness.analysis.lookup import upserted, utc_text
+from earwitness.analysis.lookup import upserted
+from earwitness.analysis.wanted import utc_text
 from infra.local.kafka import KafkaServer
 from producers.clips import ClipPool
 from producers.fleet import FleetSettings

@@ -11,8 +11,9 @@ from typing import cast
 
 import pytest
 
-from earwitness.analysis.lookup import Lookup, TimeBase, Wanted
+from earwitness.analysis.lookup import Lookup
 from earwitness.analysis.plan import InRange, Plan, plan
+from earwitness.analysis.wanted import TimeBase, Wanted
 from processors.batch import BatchSettings
 from processors.decision import Decision
 from processors.log import LogReader, Record

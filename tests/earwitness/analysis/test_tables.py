@@ -10,7 +10,6 @@ import duckdb
 import pyarrow.parquet
 import pytest
 
-from earwitness.analysis.lookup import utc_text
 from earwitness.analysis.tables import (
     COLUMNS,
     MAX_LINE_BYTES,
@@ -26,6 +25,7 @@ from earwitness.analysis.tables import (
     write_parquet,
     write_raven,
 )
+from earwitness.analysis.wanted import utc_text
 from earwitness.watch import Published
 from schemas.detection import Detection
 from schemas.errors import ConfigurationError
