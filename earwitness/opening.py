@@ -5,6 +5,7 @@ recordings/ with --watch      each as it arrives                -, a pipe      r
 https://host/talk.mp4         a recording, from its beginning   rtsp://, …     a stream, for ever
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -12,7 +13,7 @@ from typing import TypeVar
 
 from producers.source import LiveSource, Source
 from producers.sources.again import Again, keep_trying
-from producers.sources.container import ContainerSource, is_url
+from producers.sources.container import SCHEMES, ContainerSource, is_url, without_secrets
 from producers.sources.folder import WatchedFolder, WatchSettings, open_file, recordings_in
 from producers.sources.microphone import Microphone, MicrophoneSettings
 from producers.sources.raw import RawFormat, RawSource, SampleFormat, is_pipe
@@ -39,6 +40,7 @@ class SoundOptions:
     new_only: bool = False
     fast: bool = False
     repeat: bool = False
+    settle: float | None = None
 
 
 def open_sound(named: str, options: SoundOptions, stop: Event) -> Sound:
@@ -49,7 +51,7 @@ def open_sound(named: str, options: SoundOptions, stop: Event) -> Sound:
         ConfigurationError: an option makes no sense with it, or a library that it needs is missing.
 
     """
-    if options.watch or options.new_only:
+    if options.watch or options.new_only or options.settle is not None:
         return _watched(named, options)
     if named == "mic" or named.startswith("mic:"):
         return _microphone(named, options)
@@ -57,19 +59,24 @@ def open_sound(named: str, options: SoundOptions, stop: Event) -> Sound:
         return _raw(named, options)
     if is_url(named):
         return _url(named, options, stop)
+    if re.match(r"[a-z][a-z0-9+.-]*://", named, re.IGNORECASE):
+        accepted = ", ".join(f"{scheme}://" for scheme in sorted(SCHEMES))
+        raise ConfigurationError("source", without_secrets(named), f"a path, mic, -, or {accepted}")
     _refuse(options, "a file or a folder", *_LIVE_ONLY)
     return [open_file(file) for file in recordings_in(Path(named))]
 
 
 def _watched(named: str, options: SoundOptions) -> WatchedFolder:
     if not options.watch:
-        raise ConfigurationError("--new-only", True, "with --watch only")
+        key, value = ("--new-only", True) if options.new_only else ("--settle", options.settle)
+        raise ConfigurationError(key, value, "with --watch only")
     if not Path(named).is_dir():
-        raise ConfigurationError("--watch", named, "a folder that exists")
+        raise ConfigurationError("--watch", without_secrets(named), "a folder that exists")
     _refuse(
         options, "a watched folder", "rate", "channels", "sample_format", "transport", "keep_trying", "repeat"
     )
-    return WatchedFolder(Path(named), WatchSettings(new_only=options.new_only))
+    settle_s = WatchSettings().settle_s if options.settle is None else options.settle
+    return WatchedFolder(Path(named), WatchSettings(settle_s, options.new_only))
 
 
 def _microphone(named: str, options: SoundOptions) -> Microphone:

@@ -21,21 +21,27 @@ from producers.publisher import FramePublisher
 from producers.sources.files import files_in
 from producers.sources.folder import WatchedFolder, open_file
 from producers.sources.scene import Scene
-from schemas.errors import CaptureError, DeliveryError
+from schemas.errors import CaptureError, ConfigurationError, DeliveryError
 
 _LOG = logging.getLogger(__name__)
 
 FLUSH_S = 30.0
+_OF_ONE_FILE = {"frame_ms", "pace"}
+"""Settings that do not fit the channels, the rate or the length of one file, and may well fit the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureReport:
-    """What a capture did, and what of it is stored. `broken`: recordings not read to their end."""
+    """What a capture did, and what of it is stored.
+
+    `broken`: recordings not captured to their end. `again`: those captured again, because they were changed.
+    """
 
     played: Played
     acknowledged: int
     undelivered: int = 0
     broken: int = 0
+    again: int = 0
 
     @property
     def whole(self) -> bool:
@@ -53,6 +59,8 @@ class CaptureReport:
             said.append(f"NOT DELIVERED: {self.undelivered} frames")
         if self.broken:
             said.append(f"BROKEN: {self.broken} recordings")
+        if self.again:
+            said.append(f"CAPTURED AGAIN: {self.again} recordings that changed")
         return "; ".join(said)
 
 
@@ -61,7 +69,7 @@ class CaptureRun:
 
     def __init__(self, sensor: str, publisher: FramePublisher, how: CaptureSettings, stop: Event) -> None:
         self._sensor, self._publisher, self._how, self._stop = sensor, publisher, how, stop
-        self._meter, self._past, self.broken = Meter(), Played(), 0
+        self._meter, self._past, self.broken, self.again = Meter(), Played(), 0, 0
         self._playing: tuple[str, Capture] | None = None
         self._live: LiveCapture | None = None
 
@@ -81,12 +89,14 @@ class CaptureRun:
 
         Raises:
             CaptureError: there is no sound, or no more of it.
+            ConfigurationError: the sensor, or a setting, cannot work for any sound.
             DeliveryError: the publisher has failed for good.
 
         """
         if isinstance(sound, WatchedFolder):
             for file in sound.files(self._stop):
                 self._play_file(file)
+                self.again = sound.again
         elif isinstance(sound, list):
             self._player(self._sensor).play(sound, self._stop)
         else:
@@ -100,8 +110,16 @@ class CaptureRun:
             _LOG.info("%s: %s", sensor, file)
             self._player(sensor).play([open_file(file)], self._stop)
         except CaptureError as exc:
-            self.broken += 1
-            _LOG.error("%s; the watch goes on", exc)
+            self._say_broken(str(exc))
+        except ConfigurationError as exc:
+            named_by_file = exc.key == "sensor" and sensor != self._sensor
+            if not named_by_file and exc.key not in _OF_ONE_FILE:
+                raise
+            self._say_broken(f"cannot capture from {str(file)!a}: {exc}")
+
+    def _say_broken(self, why: str) -> None:
+        self.broken += 1
+        _LOG.error("broken: %s; the watch goes on", why)
 
     def _player(self, sensor: str) -> Capture:
         if self._playing is None or self._playing[0] != sensor:
@@ -121,6 +139,7 @@ def capture(
 
     Raises:
         CaptureError: there is no sound to capture.
+        ConfigurationError: the sensor, or a setting, cannot work for any sound.
         DeliveryError: the publisher has failed for good.
 
     """
@@ -131,7 +150,7 @@ def capture(
             run.play(sound)
     finally:
         undelivered = publisher.close(FLUSH_S)
-    return CaptureReport(run.played, publisher.counts.acknowledged, undelivered, run.broken)
+    return CaptureReport(run.played, publisher.counts.acknowledged, undelivered, run.broken, run.again)
 
 
 def simulate(

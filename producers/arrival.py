@@ -63,10 +63,12 @@ class ArrivalClock:
         self._since_us, self._last_us = 0, 0
         self._allowed_us = 0.0
 
-    def start(self, begin_us: int, sample_rate_hz: int) -> None:
-        """Count from here: the next sample begins at this time."""
+    def start(self, begin_us: int, sample_rate_hz: int, not_before_us: int | None = None) -> None:
+        """Count from here: the next sample begins at this time, or earlier, never before `not_before_us`."""
         self._anchor_us, self._samples, self._rate_hz = begin_us, 0, sample_rate_hz
         self._allowed_us = 1000 * self._settings.early_ms
+        if not_before_us is not None:
+            self._allowed_us = min(self._allowed_us, max(0, begin_us - not_before_us))
         self._least_late_us, self._since_us, self._last_us = None, begin_us, begin_us
 
     def skip(self, samples: int) -> None:
@@ -125,13 +127,16 @@ class Timing:
         self._held: list[_Held] = []
         self._holding = True
         self._rate_hz = 0
+        self._end_us: int | None = None
+        """When the last sample that was dated was captured: what follows begins no earlier."""
 
     def feed(self, piece: Piece, arrived_us: int) -> list[tuple[Piece, int]]:
         """Take a piece; return those that can be dated, with the monotonic times of their last samples."""
-        before: list[tuple[Piece, int]] = []
-        piece = self._opening_if_late(piece, arrived_us)
-        if piece.opens or (len(piece.block) and piece.sample_rate_hz != self._rate_hz):
-            before = self.flush()
+        # What is missing is measured from what is dated.
+        before = self.flush() if self._holding and piece.lost is not None else []
+        piece = self._opening_if_broken(piece, arrived_us)
+        if piece.opens:
+            before += self.flush()
             self._holding, self._rate_hz = True, piece.sample_rate_hz
         if self._holding:
             return before + self._hold(piece, arrived_us)
@@ -141,24 +146,51 @@ class Timing:
         """Return what is held."""
         if not self._held:
             return []
-        begin_us, sound = self._held[0].arrived_us, 0
-        for held in self._held:
-            sound += len(held.piece.block)
-            begin_us = min(begin_us, held.arrived_us - duration_us(sound, self._rate_hz))
-        self._clock.start(begin_us, self._rate_hz)
+        self._begin(self._earliest_us())
         self._holding = False
         dated = [one for held in self._held for one in self._date(held.piece, held.arrived_us)]
         self._held.clear()
         return dated
 
-    def _opening_if_late(self, piece: Piece, arrived_us: int) -> Piece:
-        if self._holding or piece.opens or not len(piece.block) or piece.sample_rate_hz != self._rate_hz:
+    def _earliest_us(self) -> int:
+        begin_us, sound = self._held[0].arrived_us, 0
+        for held in self._held:
+            sound += len(held.piece.block)
+            begin_us = min(begin_us, held.arrived_us - duration_us(sound, self._rate_hz))
+        return begin_us
+
+    def _begin(self, begin_us: int) -> None:
+        if self._end_us is not None:
+            # Whoever connects anew may be given once more what came before: that was not lost.
+            begin_us = max(begin_us, self._end_us)
+            first = self._held[0]
+            first.piece = replace(
+                first.piece, lost=_at_most(first.piece.lost, begin_us - self._end_us, self._rate_hz)
+            )
+        self._clock.start(begin_us, self._rate_hz, self._end_us)
+
+    def _opening_if_broken(self, piece: Piece, arrived_us: int) -> Piece:
+        if piece.opens or not len(piece.block):
+            return piece
+        if piece.sample_rate_hz != self._rate_hz or (self._holding and piece.lost is not None):
+            return replace(piece, opens=True)
+        if self._holding:
             return piece
         late_us = self._clock.late_us(len(piece.block), arrived_us)
-        if late_us <= 1e6 * self._settings.max_late_s:
+        if late_us > 1e6 * self._settings.max_late_s:
+            why = f"the sound comes {late_us / 1e6:.1f} s late: it had stopped, or was lost on its way"
+            return replace(piece, opens=True, lost=piece.lost or Loss(0, why))
+        return self._opening_if_stepped(piece, late_us)
+
+    def _opening_if_stepped(self, piece: Piece, late_us: int) -> Piece:
+        """Believe what is said to be missing as far as time has passed for it."""
+        missing_us = duration_us(piece.lost.samples or 0, piece.sample_rate_hz) if piece.lost else 0
+        tolerance_us = 1000 * self._settings.early_ms
+        if missing_us - late_us <= tolerance_us or not missing_us:
             return piece
-        why = Loss(0, f"the sound comes {late_us / 1e6:.1f} s late: it had stopped, or was lost on its way")
-        return replace(piece, opens=True, lost=piece.lost or why)
+        possible = late_us * piece.sample_rate_hz // 1_000_000 if late_us > tolerance_us else 0
+        why = f"the stream's time stamps went ahead by {missing_us / 1e6:.3f} s, and the clock did not"
+        return replace(piece, opens=True, lost=Loss(possible, why))
 
     def _hold(self, piece: Piece, arrived_us: int) -> list[tuple[Piece, int]]:
         if len(piece.block):
@@ -175,7 +207,14 @@ class Timing:
             self._clock.skip(piece.lost.samples or 0)
         if not len(piece.block):
             return []
-        return [(piece, self._clock.advance(len(piece.block), arrived_us))]
+        self._end_us = self._clock.advance(len(piece.block), arrived_us)
+        return [(piece, self._end_us)]
+
+
+def _at_most(lost: Loss | None, away_us: int, sample_rate_hz: int) -> Loss | None:
+    if lost is None or not lost.samples:
+        return lost
+    return replace(lost, samples=min(lost.samples, away_us * sample_rate_hz // 1_000_000))
 
 
 class WallTime:

@@ -4,10 +4,10 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -77,9 +77,14 @@ def configure_logging(level: str) -> None:
 
 
 def stop_on_signals() -> threading.Event:
-    """Return an event that SIGINT and SIGTERM set."""
+    """Return an event that SIGINT and SIGTERM set; the second of them ends the program at once."""
     stop = threading.Event()
-    handler: Callable[..., Any] = lambda *_: stop.set()  # noqa: E731
+
+    def handler(*_: object) -> None:
+        stop.set()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handler)
     return stop

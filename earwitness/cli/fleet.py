@@ -22,6 +22,7 @@ from earwitness.cli.base import (
 from schemas.errors import ConfigurationError
 
 SOURCE = "A file, a folder, an address (rtsp://…, https://…), mic, mic:NAME, or - for raw samples."
+SETTLE = "With --watch: a file is complete after so many seconds without a change; 5 by default."
 
 
 @app.command(rich_help_panel=FLEET)
@@ -37,6 +38,7 @@ def capture(
     repeat: Annotated[bool, typer.Option(help="Recordings: again and again, until stopped.")] = False,
     watch: Annotated[bool, typer.Option(help="A folder: each file as it arrives, until stopped.")] = False,
     new_only: Annotated[bool, typer.Option(help="With --watch: not the files that are there.")] = False,
+    settle: Annotated[float | None, typer.Option(help=SETTLE)] = None,
     rate: Annotated[int | None, typer.Option(help="Raw, mic: samples per second; 16000 by default.")] = None,
     channels: Annotated[int | None, typer.Option(help="Raw, mic: channels; 1 by default.")] = None,
     sample_format: Annotated[str | None, typer.Option(help="Raw: s16le, the default, or f32le.")] = None,
@@ -78,7 +80,7 @@ def capture(
     framer = FramerSettings(frame_ms=frame_ms, encoding=Encoding(encoding))
     how = CaptureSettings(pace=Pace.FAST if fast else Pace.REAL_TIME, repeat=repeat, framer=framer)
     options = SoundOptions(
-        rate, channels, sample_format, transport, keep_trying, watch, new_only, fast, repeat
+        rate, channels, sample_format, transport, keep_trying, watch, new_only, fast, repeat, settle
     )
     settings, stop = read_settings(config, setting, broker), stop_on_signals()
     sound = open_sound(source, options, stop)

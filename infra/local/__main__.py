@@ -11,6 +11,7 @@ from infra.local.debian import find_program
 from infra.local.errors import LocalServerError, MissingToolError
 from infra.local.kafka import install as install_kafka
 from infra.local.kafka import start_kafka
+from infra.local.rtsp import gstreamer
 
 PROGRAMS = ("kcat", "sox")
 """What the tests and the README call besides servers."""
@@ -42,6 +43,10 @@ def install() -> None:
             typer.echo(f"{name}: {find_program(name).path}")
         except MissingToolError as missing:  # the servers do without
             typer.echo(f"{name}: {missing}", err=True)
+    try:
+        typer.echo(f"GStreamer's RTSP server: {gstreamer().interpreter}")
+    except MissingToolError as missing:
+        typer.echo(f"GStreamer's RTSP server: {missing}", err=True)
 
 
 def _interrupt(*_: object) -> None:

@@ -5,7 +5,7 @@
 
 <cache>/debian/<digest of the release>/
     apt/            lists of packages and what was downloaded, our own: the system's are not touched
-    <package>/      the package and those of its dependencies that the system lacks, unpacked
+    <name>/         packages and those of their dependencies that the system lacks, unpacked
 
 An unpacked program finds its libraries by LD_LIBRARY_PATH (`Program.environment`), but nothing that is looked
 up under a fixed path, such as plug-ins: sox reads and writes WAV and raw samples then, not FLAC. No script of
@@ -18,7 +18,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,32 +65,37 @@ def find_program(name: str, package: str | None = None, *, fetch: bool = False) 
     found = None if fetch else shutil.which(name)
     if found is not None:
         return Program(Path(found))
-    package = package or name
+    return _program(fetch_packages(name, package or name), name)
+
+
+def fetch_packages(name: str, *packages: str) -> Path:
+    """Return the folder that holds packages, unpacked; fetch them, and what they need, unless it is there.
+
+    `name` is what the folder is called, and what is missing where they cannot be had.
+
+    Raises:
+        MissingToolError: this machine's packages cannot be fetched, or lack one of these.
+
+    """
     try:
-        return _program(_fetched(package), name)
+        home = cache_directory() / "debian" / _digest()
+        home.mkdir(parents=True, exist_ok=True)
+        with _locked(home / "install.lock"):
+            prefix = home / name
+            if not prefix.exists():
+                _fetch(packages, prefix)
     except LocalServerError as exc:
-        raise MissingToolError(
-            name, f"install it (Debian and Ubuntu: `apt-get install {package}`); {exc}"
-        ) from exc
-
-
-def _fetched(package: str) -> Path:
-    """Return the folder that holds an unpacked package; fetch it unless it is there."""
-    home = cache_directory() / "debian" / _digest()
-    home.mkdir(parents=True, exist_ok=True)
-    with _locked(home / "install.lock"):
-        prefix = home / package
-        if not prefix.exists():
-            _fetch(package, prefix)
+        install = f"install it (Debian and Ubuntu: `apt-get install {' '.join(packages)}`)"
+        raise MissingToolError(name, f"{install}; {exc}") from exc
     return prefix
 
 
-def _fetch(package: str, prefix: Path) -> None:
+def _fetch(packages: Sequence[str], prefix: Path) -> None:
     apt = Apt(prefix.parent / "apt")
     with tempfile.TemporaryDirectory(dir=prefix.parent) as scratch:
         unpacked = Path(scratch) / "unpacked"
         unpacked.mkdir()
-        for archive in apt.download(package, Path(scratch) / "archives"):
+        for archive in apt.download(packages, Path(scratch) / "archives"):
             _run("dpkg-deb", "-x", str(archive), str(unpacked))
         unpacked.rename(prefix)
 
@@ -101,8 +106,8 @@ class Apt:
 
     home: Path
 
-    def download(self, package: str, archives: Path) -> list[Path]:
-        """Download a package and those of its dependencies that are not installed; return the files.
+    def download(self, packages: Sequence[str], archives: Path) -> list[Path]:
+        """Download packages and those of their dependencies that are not installed; return the files.
 
         Raises:
             ServerStartError: apt-get is not here, or could not.
@@ -118,7 +123,7 @@ class Apt:
             "--no-install-recommends",
             "--yes",
             "--",
-            package,
+            *packages,
         )
         return sorted(archives.glob("*.deb"))
 
@@ -145,11 +150,11 @@ def _program(prefix: Path, name: str) -> Program:
     for folder in PROGRAM_FOLDERS:
         path = prefix / folder / name
         if os.access(path, os.X_OK):
-            return Program(path, _libraries(prefix))
+            return Program(path, libraries(prefix))
     raise ServerStartError("dpkg-deb", f"unpacked {prefix.name}, which holds no program called {name}")
 
 
-def _libraries(prefix: Path) -> tuple[Path, ...]:
+def libraries(prefix: Path) -> tuple[Path, ...]:
     """Return every folder with shared libraries: some are in one of their own, such as BLAS."""
     return tuple(sorted({file.parent for file in prefix.glob("**/lib/**/*.so*")}))
 

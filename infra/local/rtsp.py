@@ -4,6 +4,7 @@ It can be killed and started again on its port, as a camera is that loses its po
 belong to the system's Python: `gstreamer` says which interpreter, and what to install where there is none.
 """
 
+import os
 import socket
 import subprocess
 import tempfile
@@ -15,15 +16,18 @@ from enum import StrEnum
 from pathlib import Path
 from threading import Event
 
+from infra.local.debian import fetch_packages, libraries
 from infra.local.errors import MissingToolError, ServerStartError, tail
 from infra.local.ports import LOOPBACK, free_ports
 from infra.local.process import GuardedProcess
 
 START_TIMEOUT_S, STOP_TIMEOUT_S, CHECK_TIMEOUT_S, POLL_S = 30.0, 5.0, 60, 0.05
-INSTALL = (
-    "install GStreamer's RTSP server and its Python bindings (Debian and Ubuntu: `apt-get install "
-    "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good "
-    "gstreamer1.0-plugins-bad`)"
+PACKAGES = (
+    "python3-gi",
+    "gir1.2-gst-rtsp-server-1.0",
+    "gstreamer1.0-plugins-base",
+    "gstreamer1.0-plugins-good",
+    "gstreamer1.0-plugins-bad",
 )
 PATH = "/sound"
 _PYTHON = Path("/usr/bin/python3")
@@ -69,25 +73,50 @@ class GStreamer:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def gstreamer() -> GStreamer:
-    """Find a Python with the bindings of GStreamer's RTSP server.
+def gstreamer(*, fetch: bool = False) -> GStreamer:
+    """Find a Python with the bindings of GStreamer's RTSP server, or fetch them out of Debian's packages.
+
+    `fetch` passes by what is installed.
 
     Raises:
-        MissingToolError: there is none.
+        MissingToolError: there is none, and none can be fetched.
 
     """
-    found = GStreamer(_PYTHON)
+    installed = GStreamer(_PYTHON)
+    if not fetch and _works(installed):
+        return installed
+    fetched = _fetched(fetch_packages("gst-rtsp-server", *PACKAGES))
+    if not _works(fetched):
+        reason = f"{fetched.interpreter} cannot load what was fetched"
+        raise MissingToolError("gst-rtsp-server", f"`apt-get install {' '.join(PACKAGES)}`; {reason}")
+    return fetched
+
+
+def _fetched(prefix: Path) -> GStreamer:
+    """Say where unpacked bindings, libraries and plug-ins are: nothing looks for them there by itself."""
+    folders = {
+        "PYTHONPATH": [prefix / "usr/lib/python3/dist-packages"],
+        "GI_TYPELIB_PATH": sorted(prefix.glob("usr/lib/*/girepository-1.0")),
+        "GST_PLUGIN_PATH": sorted(prefix.glob("usr/lib/*/gstreamer-1.0")),
+        "GST_PLUGIN_SCANNER": sorted(prefix.glob("usr/lib/*/gstreamer1.0/gstreamer-1.0/gst-plugin-scanner")),
+        "LD_LIBRARY_PATH": libraries(prefix),
+        "GST_REGISTRY": [prefix / "registry.bin"],
+    }
+    named = {name: os.pathsep.join(map(str, paths)) for name, paths in folders.items() if paths}
+    return GStreamer(_PYTHON, named)
+
+
+def _works(found: GStreamer) -> bool:
     try:
         done = subprocess.run(  # noqa: S603 - the system's Python and a constant script
             [found.interpreter, "-c", _IMPORT],
+            env={**os.environ, **found.environment},
             capture_output=True,
             timeout=CHECK_TIMEOUT_S,
         )
-    except OSError as exc:
-        raise MissingToolError("gst-rtsp-server", INSTALL) from exc
-    if done.returncode != 0:
-        raise MissingToolError("gst-rtsp-server", INSTALL)
-    return found
+    except OSError:
+        return False
+    return done.returncode == 0
 
 
 class RtspServer:

@@ -4,12 +4,12 @@ What has no end is `producers.sources.stream`'s. The sound keeps its own rate an
 become int16, by the one rule that holds everywhere.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,10 @@ CONTAINER_EXTENSIONS = frozenset(
     {"3gp", "aac", "ac3", "amr", "avi", "flv", "m4a", "m4b", "m4v", "mka", "mkv", "mov", "mp4", "mpg"}
     | {"mpeg", "mts", "ts", "webm", "wma", "wmv"}
 )
-OPEN_TIMEOUT_S, READ_TIMEOUT_S, HTTP_READ_TIMEOUT_S = 10.0, 5.0, 30.0
-"""HTTP may be a playlist, whose next segment comes when it is full."""
+OPEN_TIMEOUT_S, READ_TIMEOUT_S, HTTP_READ_TIMEOUT_S, PLAYLIST_READ_TIMEOUT_S = 10.0, 5.0, 8.0, 30.0
+"""The next segment of a playlist comes when it is full."""
+_PLAYLISTS = frozenset({"hls", "dash"})
+"""FFmpeg's names of demuxers that read what others hold."""
 _CUT_OFF_S = 0.25
 """A container's length and that of its sound differ by a few of the codec's frames."""
 
@@ -38,7 +40,7 @@ class Format:
     channels: int
     samples: int | None
     ends: bool
-    """Whether it is a recording: it declares its length or its size."""
+    """Whether it is a recording: it declares its length or its size, and is no playlist that grows."""
 
 
 def is_url(text: str) -> bool:
@@ -48,16 +50,19 @@ def is_url(text: str) -> bool:
 
 
 def without_secrets(location: str) -> str:
-    """Return a location as logs may show it: no user, no password, nothing after the path."""
-    if not is_url(location):
+    """Return a location as logs may show it: no user, no password, nothing after the path.
+
+    A password may hold what an address must not, such as `#`, `?` and `/`: all before the last `@` is hidden.
+    """
+    scheme, separator, rest = location.partition("://")
+    if not separator:
         return location
-    try:
-        parts = urlsplit(location)
-    except ValueError:
-        return f"{location.partition('://')[0]}://***"
-    host = parts.netloc.rpartition("@")[2]
-    hidden = "***@" if "@" in parts.netloc else ""
-    return f"{parts.scheme}://{hidden}{host}{parts.path}{'?***' if parts.query else ''}"
+    secret, at, shown = rest.rpartition("@")
+    if "=" in secret.partition("?")[2]:
+        # That may as well be a key behind the path, and what follows the `@` the rest of it.
+        return f"{scheme}://***"
+    path = re.sub(r"([?#&;]).*", r"\1***", shown, flags=re.DOTALL)
+    return f"{scheme}://{'***@' if at else ''}{path}"
 
 
 class Decoder:
@@ -72,10 +77,11 @@ class Decoder:
     def __init__(self, location: str, options: Mapping[str, str] | None = None) -> None:
         self._name, self._av = without_secrets(location), _av()
         self._bad_packets = 0
-        reads_s = HTTP_READ_TIMEOUT_S if _is_http(location) else READ_TIMEOUT_S
         with self._translated():
             self._container = self._av.open(
-                location, options=_options(location, options or {}), timeout=(OPEN_TIMEOUT_S, reads_s)
+                location,
+                options=_options(location, options or {}),
+                timeout=(OPEN_TIMEOUT_S, _reads_s(location)),
             )
         try:
             self._sound = next(iter(self._container.streams.audio), None)
@@ -140,7 +146,7 @@ class Decoder:
             raise CaptureError(self._name, f"it has {channels} channels; accepted: 1 to {MAX_CHANNELS}")
         seconds = _declared_s(self._container, self._sound)
         samples = None if seconds is None else round(seconds * rate_hz)
-        return Format(rate_hz, channels, samples, ends=samples is not None or self._container.size > 0)
+        return Format(rate_hz, channels, samples, samples is not None or _has_end(self._container))
 
 
 def pcm(frame: Any) -> Block:
@@ -211,12 +217,26 @@ def _declared_s(container: Any, sound: Any) -> float | None:
     return container.duration / 1e6 if alone and container.duration and container.duration > 0 else None
 
 
+def _has_end(container: Any) -> bool:
+    if container.format.name.partition(",")[0] in _PLAYLISTS:
+        # Its size is that of a list of names, which may grow; its length is known where the list is complete.
+        return bool(container.duration and container.duration > 0)
+    return bool(container.size > 0)
+
+
 def _options(location: str, options: Mapping[str, str]) -> dict[str, str]:
     if not is_url(location):
         # A file that turns out to be a playlist must not make us fetch what it names.
         return {"protocol_whitelist": "file", **options}
     # No titles between the bytes of a web radio's sound.
     return {"icy": "0", **options} if _is_http(location) else dict(options)
+
+
+def _reads_s(location: str) -> float:
+    if not _is_http(location):
+        return READ_TIMEOUT_S
+    path = re.split(r"[?#]", location.lower(), maxsplit=1)[0]
+    return PLAYLIST_READ_TIMEOUT_S if path.endswith((".m3u8", ".m3u", ".mpd")) else HTTP_READ_TIMEOUT_S
 
 
 def _is_http(location: str) -> bool:

@@ -1,11 +1,14 @@
 """A folder -> its recordings, those that are there and those that arrive, each once and when it is complete.
 
-A file is complete when nothing was written to it for a moment: nobody can tell from outside whether its
-writer has closed it. One that was renamed into the folder waits just as long. Hidden files, and those whose
-extension is not one of sound (`.part`, `.tmp`), are left alone: a slow writer does best to rename when it is
-done. What was played is remembered as long as the program runs.
+A file is complete when nothing was written to it for a while: nobody can tell from outside whether its
+writer has closed it. A WAV file whose header does not tell its length, or a longer one than it has, is most
+likely still being written, and waits longer. One that was renamed into the folder waits just as long as any.
+A file that is written to after it was given is given again, whole, and that is said. Hidden files, and those
+whose extension is not one of sound (`.part`, `.tmp`), are left alone: a slow writer does best to rename when
+it is done. What was played is remembered as long as the program runs.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,20 +22,30 @@ from producers.sources.container import CONTAINER_EXTENSIONS, ContainerSource
 from producers.sources.files import FileSource, audio_extensions
 from schemas.errors import CaptureError, ConfigurationError
 
+_LOG = logging.getLogger(__name__)
+
 INSTALL = "watchfiles: `uv sync --extra capture`"
 LOOK_MS, LOOK_EVERYWHERE_S = 250, 10.0
+MIN_SETTLE_S, MAX_SETTLE_S = 0.1, 3600.0
+UNFINISHED_WAITS = 12
+"""A WAV file whose header is not that of a whole one waits so many times as long as any other: programs that
+write to a pipe never mend the header, and one that was cut off has to be said some time."""
+_HEADER_BYTES, _UNKNOWN_LENGTHS = 8, (0, 0xFFFF_FFFF)
 
 
 def open_file(path: Path) -> Source:
     """Open a recording with the library that reads it best.
 
     Raises:
-        CaptureError: it is missing or no sound.
+        CaptureError: it is missing or no sound, or its name is not text.
         ConfigurationError: it is a container, and PyAV is missing.
 
     """
     known = _extension(path) in audio_extensions()
-    return FileSource(path) if known or not path.is_file() else ContainerSource(path)
+    try:
+        return FileSource(path) if known or not path.is_file() else ContainerSource(path)
+    except UnicodeEncodeError as exc:
+        raise CaptureError(ascii(str(path)), "its name is not UTF-8: rename it") from exc
 
 
 def recordings_in(path: Path) -> list[Path]:
@@ -64,14 +77,20 @@ def is_recording(file: Path) -> bool:
 class WatchSettings:
     """`settle_s`: a file is complete when it did not change for so long. `new_only`: leave what is there."""
 
-    settle_s: float = 1.0
+    settle_s: float = 5.0
     new_only: bool = False
+
+    def __post_init__(self) -> None:
+        if not MIN_SETTLE_S <= self.settle_s <= MAX_SETTLE_S:
+            accepted = f"{MIN_SETTLE_S:g} to {MAX_SETTLE_S:g} seconds"
+            raise ConfigurationError("--settle", self.settle_s, accepted)
 
 
 @dataclass(slots=True)
 class _Candidate:
     seen: tuple[int, int]
     since_us: int
+    said: bool = False
 
 
 class WatchedFolder:
@@ -90,26 +109,46 @@ class WatchedFolder:
         self._clock, self._watch = clock or SystemClock(), _watchfiles()
         self._candidates: dict[Path, _Candidate] = {}
         self._done: dict[Path, tuple[int, int]] = {}
+        self._given: set[Path] = set()
+        self.again = 0
+        """How many recordings were given that had been given before."""
         self._look_at(self._path.rglob("*"), done=self._settings.new_only)
         self._next_look_us = 0
 
     def files(self, stop: Event) -> Iterator[Path]:
         """Give each recording once, until `stop` is set; one that is written anew is given again."""
-        watching = self._watch(
-            self._path,
-            watch_filter=None,
-            stop_event=stop,
-            rust_timeout=LOOK_MS,
-            step=LOOK_MS,
-            debounce=LOOK_MS,
-            yield_on_timeout=True,
-            raise_interrupt=False,
-        )
-        for changes in watching:
+        for changes in self._changes(stop):
             self._look_at((Path(name) for _, name in changes), done=False)
             folders = any(Path(name).is_dir() for change, name in changes if change.name == "added")
             self._look_everywhere(at_once=folders)
             yield from self._complete(stop)
+
+    def _changes(self, stop: Event) -> Iterator[Any]:
+        """Give what changed, and nothing now and then, until `stop` is set.
+
+        Raises:
+            CaptureError: the system does not let us watch the folder.
+
+        """
+        while not stop.is_set():
+            try:
+                yield from self._watch(
+                    self._path,
+                    watch_filter=None,
+                    stop_event=stop,
+                    rust_timeout=LOOK_MS,
+                    step=LOOK_MS,
+                    debounce=LOOK_MS,
+                    yield_on_timeout=True,
+                    raise_interrupt=False,
+                )
+            except OSError as exc:
+                raise CaptureError(str(self._path), f"it cannot be watched: {exc}") from exc
+            except RuntimeError as exc:
+                # A name that is not UTF-8 ends a watch: begin another, and look at what it did not tell.
+                _LOG.warning("%s: %s; watching again", self._path, exc)
+                self._next_look_us = 0
+                stop.wait(LOOK_MS / 1000)
 
     def _look_everywhere(self, at_once: bool) -> None:
         """Look for what no change was reported of: network drives, or files that came with their folder."""
@@ -122,6 +161,7 @@ class WatchedFolder:
         for file in files:
             if not is_recording(file) or (seen := _state(file)) is None:
                 self._done.pop(file, None)
+                self._given.discard(file)
                 continue
             if done:
                 self._done[file] = seen
@@ -133,6 +173,7 @@ class WatchedFolder:
             if stop.is_set():
                 return
             if self._is_complete(file):
+                self._count(file)
                 yield file
 
     def _is_complete(self, file: Path) -> bool:
@@ -143,9 +184,26 @@ class WatchedFolder:
         elif seen != candidate.seen or not seen[0]:
             self._candidates[file] = _Candidate(seen, now_us)
         elif now_us - candidate.since_us >= 1e6 * self._settings.settle_s:
-            self._done[file] = self._candidates.pop(file).seen
-            return True
+            return self._settled(file, candidate, now_us)
         return False
+
+    def _settled(self, file: Path, candidate: _Candidate, now_us: int) -> bool:
+        patience_s = UNFINISHED_WAITS * self._settings.settle_s
+        if now_us - candidate.since_us < 1e6 * patience_s and _is_unfinished(file, candidate.seen[0]):
+            if not candidate.said:
+                why = "its header is not that of a whole file: it waits until it changes, or for"
+                _LOG.warning("%s: %s %g s", _printable(file), why, patience_s)
+            candidate.said = True
+            return False
+        self._done[file] = self._candidates.pop(file).seen
+        return True
+
+    def _count(self, file: Path) -> None:
+        if file in self._given:
+            self.again += 1
+            why = "it was written to after it was captured: all its sound is captured again"
+            _LOG.warning("%s: %s (--settle %g)", _printable(file), why, self._settings.settle_s)
+        self._given.add(file)
 
 
 def _state(file: Path) -> tuple[int, int] | None:
@@ -155,6 +213,21 @@ def _state(file: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_size, found.st_mtime_ns
+
+
+def _is_unfinished(file: Path, size: int) -> bool:
+    """Return whether a WAV file declares no length, or more than it has."""
+    try:
+        with file.open("rb") as opened:
+            header = opened.read(_HEADER_BYTES)
+    except OSError:
+        return False  # whoever opens it to play it says why it cannot be read
+    declared = int.from_bytes(header[4:], "little")
+    return header.startswith(b"RIFF") and (declared in _UNKNOWN_LENGTHS or declared + _HEADER_BYTES > size)
+
+
+def _printable(file: Path) -> str:
+    return os.fsencode(file).decode("utf-8", "backslashreplace")
 
 
 def _changed_ns(file: Path) -> tuple[int, Path]:

@@ -9,6 +9,7 @@ import logging
 import os
 import select
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -95,11 +96,13 @@ class RawSource:
         """Give sound as it comes, until the writer closes the pipe or `stop` is set.
 
         Raises:
-            CaptureError: there is no such pipe, it is a terminal, or holds a file with a header.
+            CaptureError: there is no such pipe, it is closed, a terminal or a directory, breaks, or holds a
+                file with a header.
 
         """
         descriptor = self._open()
         try:
+            self._refuse_unreadable(descriptor)
             yield from timed(self._pieces(descriptor, stop), Timing(), self._clock, stop)
         finally:
             if self._path is not None:
@@ -112,14 +115,25 @@ class RawSource:
                 return os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
             except OSError as exc:
                 raise CaptureError(self.name, str(exc.strerror)) from exc
+        if self._descriptor == 0 and sys.stdin is None:
+            # Its number may be that of another file by now: a log, or a connection to the broker.
+            raise CaptureError(self.name, "it is closed; pipe raw samples into it")
         if os.isatty(self._descriptor):
             raise CaptureError(self.name, "it is a terminal; pipe raw samples into it")
         return self._descriptor
 
+    def _refuse_unreadable(self, descriptor: int) -> None:
+        try:
+            mode = os.fstat(descriptor).st_mode
+        except OSError as exc:
+            raise CaptureError(self.name, _reason(exc)) from exc
+        if stat.S_ISDIR(mode):
+            raise CaptureError(self.name, "it is a directory; pipe raw samples into it")
+
     def _pieces(self, descriptor: int, stop: Event) -> Iterator[Piece]:
         rate_hz, rest, opens = self._form.sample_rate_hz, b"", True
         nothing = self._form.decode(b"")
-        for data in _reads(descriptor, self._form.read_bytes, stop):
+        for data in self._reads(descriptor, stop):
             if opens and data:
                 self._refuse_header(data)
             # A read may end inside a sample: what is left of it waits for the next.
@@ -132,6 +146,19 @@ class RawSource:
         if rest:
             _LOG.warning("%s: it ended inside a sample: %d bytes left out", self.name, len(rest))
 
+    def _reads(self, descriptor: int, stop: Event) -> Iterator[bytes]:
+        """Read what has come, a bounded piece at a time; now and then nothing, to show that time passes."""
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        while not stop.is_set():
+            try:
+                data = _read(descriptor, self._form.read_bytes) if poll.poll(POLL_MS) else None
+            except OSError as exc:
+                raise CaptureError(self.name, _reason(exc)) from exc
+            if data == b"":
+                return
+            yield data or b""
+
     def _refuse_header(self, data: bytes) -> None:
         for magic, what in _HEADERS.items():
             if data.startswith(magic):
@@ -139,18 +166,16 @@ class RawSource:
                 raise CaptureError(self.name, why)
 
 
-def _reads(descriptor: int, size: int, stop: Event) -> Iterator[bytes]:
-    """Read what has come, at most `size` bytes at a time; now and then nothing, to show that time passes."""
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    while not stop.is_set():
-        if not poll.poll(POLL_MS):
-            yield b""
-            continue
-        data = os.read(descriptor, size)
-        if not data:
-            return
-        yield data
+def _read(descriptor: int, size: int) -> bytes | None:
+    """Read what has come; return None where somebody else was quicker to read it."""
+    try:
+        return os.read(descriptor, size)
+    except BlockingIOError:
+        return None
+
+
+def _reason(exc: OSError) -> str:
+    return exc.strerror or type(exc).__name__
 
 
 def is_pipe(path: Path) -> bool:

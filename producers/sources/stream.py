@@ -6,7 +6,10 @@ Packets that were lost leave a jump in the stream's own time stamps: another epo
 missing. While the connection is away, what is missing is counted by the clock.
 """
 
+import errno
 import logging
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -28,6 +31,11 @@ JUMP_OF_FRAME, JUMP_S = 0.75, 0.015
 """Time stamps jump where they differ from the number of samples by so much of a frame, and by so long."""
 BAD_PACKETS = 50
 """So many in a row are left out, and missed by their time stamps, before the connection is made again."""
+ENDED = "the stream ended"
+_ENDS = (ENDED, os.strerror(errno.EIO))
+"""FFmpeg calls it an error where a server hangs up that never said it would, nor how much there is."""
+POURED, POURED_S = 0.9, 1.0
+"""Sound was poured in that came in less than so much of its own time, by so long."""
 
 
 class Transport(StrEnum):
@@ -55,11 +63,12 @@ class Connection:
     """
 
     def __init__(self, location: str, transport: Transport = Transport.TCP) -> None:
+        self._since_s, self._sound_s = time.monotonic(), 0.0
         self._name = without_secrets(location)
         self._decoder = Decoder(location, _options(location, transport))
         self._frames = self._decoder.frames(BAD_PACKETS)
         self._next_s: float | None = None
-        self.ended = "the stream ended"
+        self.ended = ENDED
         try:
             # Only sound proves that it works: a server may let us in and have nothing to say.
             self._frame = next(self._frames, None)
@@ -78,6 +87,13 @@ class Connection:
     def is_recording(self) -> bool:
         """Whether the sound has an end: what is there is a file."""
         return self._decoder.format.ends
+
+    @property
+    def was_poured_in(self) -> bool:
+        """Whether it came to its end faster than time passes, as no live sound does."""
+        took_s = time.monotonic() - self._since_s
+        fast = took_s < min(POURED * self._sound_s, self._sound_s - POURED_S)
+        return fast and self.ended in _ENDS
 
     def pieces(self, lost: Loss | None, stop: Event) -> Iterator[Piece]:
         """Give what comes until the connection ends, for a reason that `ended` then tells."""
@@ -107,6 +123,7 @@ class Connection:
         return Loss(round(jump_s * frame.sample_rate), f"{jump_s:.3f} s of the stream never came")
 
     def _count(self, frame: Any) -> None:
+        self._sound_s += frame.samples / frame.sample_rate
         known = frame.pts is not None
         self._next_s = (
             float(frame.pts * frame.time_base) + frame.samples / frame.sample_rate if known else None
@@ -152,7 +169,13 @@ class StreamSource:
                 connection.close()
             why = connection.ended
             if not stop.is_set():
-                _LOG.error("%s: %s: connecting again", self.name, why)
+                self._say(connection)
+
+    def _say(self, connection: Connection) -> None:
+        if connection.was_poured_in:
+            _LOG.warning("%s: it ended: a recording without a length? capturing it again", self.name)
+        else:
+            _LOG.error("%s: %s: connecting again", self.name, connection.ended)
 
     def _connect(self) -> Connection:
         first, self._first = self._first, None

@@ -29,6 +29,11 @@ def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
         (["-", "--sensor", "a", "--fast"], "--fast is True; accepted: nothing"),
         (["mic", "--sensor", "a", "--repeat"], "--repeat is True; accepted: nothing"),
         (["a.wav", "--sensor", "a", "--watch"], "--watch is 'a.wav'; accepted: a folder that exists"),
+        (["a.wav", "--sensor", "a", "--settle", "3"], "--settle is 3.0; accepted: with --watch only"),
+        (
+            [".", "--watch", "--sensor", "a", "--settle", "0"],
+            "--settle is 0.0; accepted: 0.1 to 3600 seconds",
+        ),
         (["rtsp://h/a", "--sensor", "a", "--transport", "x"], "--transport is 'x'; accepted: tcp, udp"),
     ],
 )

@@ -1,6 +1,9 @@
 """What a user names is opened as what it is; options that mean nothing to it are refused."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -94,3 +97,32 @@ def test_options_that_mean_nothing_are_refused(named: str, options: dict[str, An
 def test_what_is_not_there_is_an_error() -> None:
     with pytest.raises(CaptureError, match="there is no such file or folder"):
         opened("none.wav")
+
+
+@pytest.mark.parametrize("options", [{}, {"watch": True}])
+def test_an_address_of_an_unknown_kind_is_refused_without_its_secrets(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        opened("rtmps://kate:secret@host/a", **options)
+    assert "secret" not in str(error.value)
+    assert "rtmps://***@host/a" in str(error.value)
+    assert options or "rtsp://, " in str(error.value)
+
+
+def test_the_second_signal_ends_a_program_that_does_not_stop() -> None:
+    program = """
+from earwitness.cli.base import stop_on_signals
+stop = stop_on_signals()
+print("ready", flush=True)
+stop.wait()
+print("told", flush=True)
+while True:
+    stop.clear()
+    stop.wait()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        running.send_signal(signal.SIGINT)
+        assert running.stdout.readline() == "told\n"
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(30.0) == -signal.SIGTERM

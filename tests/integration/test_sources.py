@@ -1,5 +1,6 @@
 """Every kind of source, through the program that users run, into a real topic."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -117,9 +118,9 @@ def test_a_web_radio_that_is_cut_goes_on_in_a_new_epoch_and_says_so_at_the_end(
 ) -> None:
     tenant.create(partitions=1)
     with web() as site:
-        site.radio = write_container(
-            tmp_path / "a.mp3", tone(20.0), "libmp3lame", options={"b": "64000"}
-        ).read_bytes()
+        # The encoder makes 64 kbit/s of this rate: the site sends as much as real time takes.
+        file = write_container(tmp_path / "a.mp3", tone(10.0, 48_000), "libmp3lame", 48_000)
+        site.radio = file.read_bytes()
         capture = programs.run(["capture", f"{site.url}/radio", "--sensor", "radio"], where(tenant))
         wait_until(lambda: sum(tenant.ends(tenant.topics.frames).values()) > 50, "a second of sound")
         site.cut.set()
@@ -143,7 +144,7 @@ def test_files_that_arrive_in_a_watched_folder_are_played_once_each_and_a_broken
     folder.mkdir()
     sounds = {name: counting(RATE_HZ)[number:] for number, name in enumerate(("first", "second", "third"))}
     wav(folder / "first.wav", sounds["first"])
-    arguments = ["capture", str(folder), "--watch", "--fast", "--sensor", "hall-{stem}"]
+    arguments = ["capture", str(folder), "--watch", "--fast", "--settle", "0.5", "--sensor", "hall-{stem}"]
     capture = programs.run(arguments, where(tenant))
     capture.said(r"hall-first: \S+first\.wav")
     whole = wav(tmp_path / "second.wav", sounds["second"]).read_bytes()
@@ -168,11 +169,47 @@ def test_files_that_arrive_in_a_watched_folder_are_played_once_each_and_a_broken
         assert np.array_equal(heard(epoch), sound)
 
 
+def test_a_watch_outlives_files_that_no_sensor_or_frame_can_be_made_of(
+    tenant: Tenant, programs: Programs, tmp_path: Path
+) -> None:
+    tenant.create(partitions=1)
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    arguments = ["capture", str(folder), "--watch", "--fast", "--settle", "0.5", "--frame-ms", "1000"]
+    capture = programs.run([*arguments, "--sensor", "a-{stem}" + "x" * 100], where(tenant))
+    whole = wav(tmp_path / "whole.wav", counting(RATE_HZ)).read_bytes()
+    (folder / f"{'n' * 200}.wav").write_bytes(whole)
+    capture.said(r"broken: cannot capture from \S+n\.wav': sensor is .*; the watch goes on")
+    (folder / os.fsdecode(b"\xff.wav")).write_bytes(whole)
+    capture.said(r"broken: cannot capture from \S+udcff\.wav': its name is not UTF-8.*; the watch goes on")
+    soundfile.write(folder / "wide.wav", np.zeros((96_000, 16), np.int16), 96_000, subtype="PCM_16")
+    capture.said(r"broken: cannot capture from \S+wide\.wav': frame_ms is 1000.*; the watch goes on")
+    (folder / "good.wav").write_bytes(whole)
+    wait_until(lambda: sum(tenant.ends(tenant.topics.frames).values()) >= 1, "the sound that can be stored")
+    (folder / "good.wav").write_bytes(whole[:44] + counting(RATE_HZ)[::-1].tobytes())
+    capture.said(r"good\.wav: it was written to after it was captured")
+    wait_until(lambda: sum(tenant.ends(tenant.topics.frames).values()) >= 2, "the changed sound")
+    capture.terminate()
+
+    assert capture.process.exit_status == 1
+    assert "BROKEN: 3 recordings; CAPTURED AGAIN: 1 recordings that changed" in capture.log
+    assert sensors_of(tenant) == ["a-good" + "x" * 100]
+
+
+def test_a_standard_input_that_is_closed_is_said_in_one_line(tenant: Tenant) -> None:
+    tenant.create(partitions=1)
+    program = ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *command("capture", "-", "--sensor", "a")]
+    told = {"PATH": "/usr/bin:/bin", **variables(where(tenant))}
+    done = subprocess.run(program, env=told, capture_output=True, timeout=DEADLINE_S)
+    assert done.returncode == 1
+    last = done.stderr.decode().splitlines()[-1]
+    assert last == "earwitness: cannot capture from standard input: it is closed; pipe raw samples into it"
+    assert b"Traceback" not in done.stderr
+
+
 def test_a_capture_from_a_pipe_that_is_asked_to_stop_delivers_what_it_has(
     tenant: Tenant, programs: Programs, tmp_path: Path
 ) -> None:
-    import os
-
     tenant.create(partitions=1)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -23,6 +23,7 @@ def arriving(
     at_us: list[int],
     settings: TimingSettings = AT_ONCE,
     lost: dict[int, Loss] | None = None,
+    opens: tuple[int, ...] = (0,),
 ) -> list[Arrival]:
     """Let one block arrive at each time; return what is handed on."""
 
@@ -30,7 +31,7 @@ def arriving(
         for number, when_us in enumerate(at_us):
             clock.now_us = max(clock.now_us, when_us)
             broke = (lost or {}).get(number)
-            yield Piece(counting(BLOCK), RATE_HZ, broke, opens=number == 0)
+            yield Piece(counting(BLOCK), RATE_HZ, broke, opens=number in opens)
 
     handed: list[Arrival] = []
     for arrival in timed(pieces(), Timing(settings), clock, Event()):
@@ -132,3 +133,44 @@ def test_a_clock_says_how_late_sound_is() -> None:
     clock.start(0, RATE_HZ)
     assert clock.late_us(RATE_HZ, 1_000_000) == 0
     assert clock.late_us(RATE_HZ, 999_000) == -1000
+
+
+@pytest.mark.parametrize("number", [5, 80])
+def test_time_stamps_that_step_ahead_of_the_clock_are_not_waited_for(clock: ManualClock, number: int) -> None:
+    at_us = [BLOCK_US * number for number in range(1, 200)]
+    lost = {number: Loss(3600 * RATE_HZ, "an hour of the stream never came")}
+    arrivals = arriving(clock, at_us, TimingSettings(), lost)
+    assert clock.now_us == at_us[-1]
+    assert set(steps_us(arrivals)) == {BLOCK_US}
+    (stepped,) = [arrival.lost for arrival in arrivals if arrival.lost is not None]
+    assert stepped.samples == 0
+    if number == 80:
+        assert stepped.reason.startswith("the stream's time stamps went ahead by 3600.000 s")
+
+
+def test_of_a_step_of_the_time_stamps_only_what_time_allows_is_lost(clock: ManualClock) -> None:
+    at_us = [BLOCK_US * number for number in range(1, 100)]
+    at_us += [1_000_000 + BLOCK_US * number for number in range(100, 200)]
+    arrivals = arriving(clock, at_us, lost={99: Loss(3600 * RATE_HZ, "an hour never came")})
+    (stepped,) = [arrival.lost for arrival in arrivals if arrival.lost is not None]
+    assert stepped.samples == RATE_HZ
+
+
+def test_what_a_new_connection_repeats_is_neither_lost_nor_dated_back(clock: ManualClock) -> None:
+    at_us = [BLOCK_US * number for number in range(1, 100)]
+    back_us = at_us[-1] + 1_000_000
+    at_us += [back_us] * 250 + [back_us + BLOCK_US * number for number in range(1, 100)]
+    lost = {99: Loss(RATE_HZ, "away for a second")}
+    arrivals = arriving(clock, at_us, TimingSettings(), lost, opens=(0, 99))
+    assert min(steps_us(arrivals)) >= 0
+    assert arrivals[99].lost == Loss(0, "away for a second")
+
+
+def test_of_what_was_away_only_what_no_burst_brought_is_lost(clock: ManualClock) -> None:
+    at_us = [BLOCK_US * number for number in range(1, 100)]
+    back_us = at_us[-1] + 3_000_000
+    at_us += [back_us] * 50 + [back_us + BLOCK_US * number for number in range(1, 100)]
+    lost = {99: Loss(3 * RATE_HZ, "away for three seconds")}
+    arrivals = arriving(clock, at_us, TimingSettings(), lost, opens=(0, 99))
+    assert arrivals[99].lost == Loss(2 * RATE_HZ, "away for three seconds")
+    assert min(steps_us(arrivals)) >= 0

@@ -8,7 +8,7 @@ import pytest
 
 from producers.capture import Capture, CaptureSettings, Pace
 from producers.source import Block
-from producers.sources.container import ContainerSource, is_url, without_secrets
+from producers.sources.container import ContainerSource, Decoder, is_url, without_secrets
 from schemas.errors import CaptureError
 from tests.producers.conftest import ManualClock, MemorySink, counting
 from tests.producers.media import RATE_HZ, tone, web, write_container
@@ -132,7 +132,12 @@ def test_an_address_that_is_not_there_is_an_error_without_its_secrets() -> None:
         ("rtsp://kate:p%40ss@10.0.0.7:554/a/b?key=1", "rtsp://***@10.0.0.7:554/a/b?***"),
         ("rtsp://kate:p@ss@10.0.0.7/a", "rtsp://***@10.0.0.7/a"),
         ("https://host/a.mp4", "https://host/a.mp4"),
-        ("http://kate:secret@[host/a", "http://***"),
+        ("http://kate:secret@[host/a", "http://***@[host/a"),
+        ("rtsp://admin:p#ss@host/a", "rtsp://***@host/a"),
+        ("rtsp://admin:p?ss@host/a#key", "rtsp://***@host/a#***"),
+        ("rtsp://admin:p/ss@host/a", "rtsp://***@host/a"),
+        ("rtmps://u:secret@h/a", "rtmps://***@h/a"),
+        ("https://host/a?mail=k@te&token=secret", "https://***"),
         ("recordings/a@b.wav", "recordings/a@b.wav"),
     ],
 )
@@ -145,3 +150,15 @@ def test_an_address_is_told_from_a_path() -> None:
     assert not is_url("file:///etc/passwd")
     assert not is_url("C://x")
     assert not is_url("a.wav")
+
+
+@pytest.mark.parametrize(("ended", "ends"), [(False, False), (True, True)])
+def test_a_playlist_that_grows_is_no_recording(tmp_path: Path, ended: bool, ends: bool) -> None:
+    with web() as site:
+        segment = write_container(tmp_path / "0.ts", tone(2.0, 48_000), "mp2", 48_000)
+        site.files["0.ts"] = segment.read_bytes()
+        lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:2", "#EXTINF:2.0,", "0.ts"]
+        lines += ["#EXT-X-ENDLIST"] if ended else []
+        site.files["a.m3u8"] = ("\n".join(lines) + "\n").encode()
+        with Decoder(f"{site.url}/a.m3u8") as decoder:
+            assert decoder.format.ends is ends

@@ -1,5 +1,6 @@
 """Each recording of a watched folder is given once, when it is complete, in the order of arrival."""
 
+import os
 import shutil
 from pathlib import Path
 from queue import Queue
@@ -11,7 +12,7 @@ import soundfile
 from producers.sources.container import ContainerSource
 from producers.sources.files import FileSource
 from producers.sources.folder import WatchedFolder, WatchSettings, open_file, recordings_in
-from schemas.errors import CaptureError
+from schemas.errors import CaptureError, ConfigurationError
 from tests.producers.conftest import DEADLINE_S, counting
 from tests.producers.media import tone, write_container
 
@@ -21,8 +22,8 @@ SETTLE_S = 0.5
 class Watching:
     """A folder that is watched in a thread of its own."""
 
-    def __init__(self, folder: Path, new_only: bool = False) -> None:
-        self._watched = WatchedFolder(folder, WatchSettings(SETTLE_S, new_only))
+    def __init__(self, folder: Path, new_only: bool = False, settle_s: float = SETTLE_S) -> None:
+        self._watched = WatchedFolder(folder, WatchSettings(settle_s, new_only))
         self._stop, self._found = Event(), Queue[Path]()
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -30,6 +31,10 @@ class Watching:
     def next(self) -> str:
         """Return the name of the next recording."""
         return self._found.get(timeout=DEADLINE_S).name
+
+    @property
+    def again(self) -> int:
+        return self._watched.again
 
     def rest(self) -> list[str]:
         """Stop, and return what was given since."""
@@ -97,13 +102,71 @@ def test_partial_hidden_and_other_files_are_left_until_they_are_renamed(folder: 
     assert watching.rest() == []
 
 
-def test_a_recording_that_is_written_anew_is_given_again(folder: Path) -> None:
+def test_a_recording_that_is_written_anew_is_given_again_said_and_counted(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     wav(folder / "a.wav")
     watching = Watching(folder)
     assert watching.next() == "a.wav"
+    assert watching.again == 0
     wav(folder / "a.wav", 2000)
     assert watching.next() == "a.wav"
     assert watching.rest() == []
+    assert watching.again == 1
+    assert "a.wav: it was written to after it was captured: all its sound is captured again" in caplog.text
+
+
+@pytest.mark.parametrize("declared", [0, 0xFFFF_FFFF, 2_000_000])
+def test_a_wav_whose_header_is_not_that_of_a_whole_file_waits_until_it_is(
+    folder: Path, tmp_path: Path, declared: int
+) -> None:
+    whole = wav(tmp_path / "whole.wav").read_bytes()
+    unfinished = folder / "a.wav"
+    unfinished.write_bytes(whole[:4] + declared.to_bytes(4, "little") + whole[8:])
+    watching = Watching(folder)
+    wav(folder / "b.wav")  # it came later, and is complete before
+    assert watching.next() == "b.wav"
+    unfinished.write_bytes(whole)
+    assert watching.next() == "a.wav"
+    assert watching.rest() == []
+    assert watching.again == 0
+
+
+def test_a_wav_that_stays_unfinished_is_given_in_the_end_and_its_wait_is_said(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "a.wav").write_bytes(wav(tmp_path / "whole.wav").read_bytes()[:1000])
+    watching = Watching(folder, settle_s=0.1)
+    assert watching.next() == "a.wav"
+    assert watching.rest() == []
+    assert "a.wav: its header is not that of a whole file" in caplog.text
+
+
+def test_a_name_that_is_not_utf_8_ends_no_watch(folder: Path, tmp_path: Path) -> None:
+    whole = wav(tmp_path / "whole.wav").read_bytes()
+    watching = Watching(folder)
+    (folder / os.fsdecode(b"\xff.wav")).write_bytes(whole)
+    assert watching.next() == os.fsdecode(b"\xff.wav")
+    wav(folder / "b.wav")
+    assert watching.next() == "b.wav"
+    assert watching.rest() == []
+
+
+def test_a_recording_whose_name_is_not_utf_8_is_played_or_refused_by_that_name(folder: Path) -> None:
+    file = folder / os.fsdecode(b"\xff.wav")
+    file.write_bytes(wav(folder / "a.wav").read_bytes())
+    with pytest.raises(CaptureError, match="its name is not UTF-8"):
+        open_file(file)
+
+
+@pytest.mark.parametrize("settle_s", [0.0, -1.0, 3601.0, float("nan")])
+def test_a_settle_time_of_no_sense_is_refused(settle_s: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"--settle is .*; accepted: 0.1 to 3600 seconds"):
+        WatchSettings(settle_s)
+
+
+def test_a_recorder_that_flushes_every_two_seconds_is_waited_for_without_being_told() -> None:
+    assert WatchSettings().settle_s > 2.0
 
 
 def test_several_come_in_the_order_in_which_they_were_written(folder: Path) -> None:

@@ -4,16 +4,19 @@ import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
 
 from producers.ring import SampleRing
 from producers.source import Arrival, Loss
-from producers.sources.microphone import MicrophoneSettings, RingReader, RingWriter
+from producers.sources.again import Again
+from producers.sources.microphone import Microphone, MicrophoneSettings, RingReader, RingWriter
 from schemas.errors import ConfigurationError
 from tests.producers.conftest import ManualClock, counting
 from tests.producers.test_copies import CallingDevice, Status, Time
@@ -122,6 +125,157 @@ def test_a_device_that_is_open_and_gives_nothing_is_taken_for_gone(clock: Manual
     rig = Rig(Impatient())
     assert list(rig.reader.arrivals(lambda _: 320, Event())) == []
     assert not rig.device.active
+
+
+def test_callbacks_in_bursts_without_times_are_dated_evenly_and_never_backwards(clock: ManualClock) -> None:
+    rig, heard = Rig(clock, capacity=10 * RATE_HZ), list[Arrival]()
+    data = memoryview(counting(320).tobytes())
+    for _ in range(8):
+        clock.now_us += 800_000
+        for _ in range(40):
+            rig.callback(data, 320, Time(), Status())
+        heard += rig.reader.ready(lambda _: 320, Event())
+    times_us = [arrival.captured_at_us for arrival in heard]
+    steps_us = np.diff(times_us)
+    assert len(times_us) == 320
+    assert steps_us.min() >= 0
+    assert steps_us.max() <= 20_000
+    assert times_us[-1] == clock.wall_us()
+
+
+class PortAudioError(Exception):
+    """What a device that is not there, or a sound server that went away, raises."""
+
+
+@dataclass
+class FakeStream:
+    """A device that calls back once, as it starts, and has stopped when somebody looks."""
+
+    callback: Callable[..., None]
+    blocks: int
+    breaks: bool
+
+    @property
+    def active(self) -> bool:
+        if self.breaks:
+            raise PortAudioError("the server went away")
+        return False
+
+    def start(self) -> None:
+        for _ in range(self.blocks):
+            self.callback(memoryview(counting(320).tobytes()), 320, Time(), Status())
+
+    def abort(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class FakePortAudio:
+    """Offers what is used of sounddevice.
+
+    `openings`: by number of the attempt, what happens then; it returns how many blocks the device gives, or
+    None where it is not there. A device that came later is in no list before the next one is made.
+    """
+
+    openings: list[Callable[[], int | None]]
+    breaks: bool = False
+    refuses_lists: int = 0
+    attempts: int = 0
+    lists: int = 1
+    running: bool = True
+    PortAudioError: type[Exception] = PortAudioError
+
+    def _terminate(self) -> None:
+        if not self.running:
+            raise PortAudioError("PortAudio not initialized")
+        self.running = False
+
+    def _initialize(self) -> None:
+        if self.refuses_lists:
+            self.refuses_lists -= 1
+            raise PortAudioError("connection refused")
+        self.running, self.lists = True, self.lists + 1
+
+    def query_devices(self, *_: Any) -> Any:
+        raise PortAudioError("no such device")
+
+    def RawInputStream(self, *_: Any, callback: Callable[..., None], **__: Any) -> FakeStream:  # noqa: N802
+        self.attempts += 1
+        blocks = self.openings[min(self.attempts, len(self.openings)) - 1]()
+        if blocks is None or not self.running:
+            raise ValueError("No input device matching 'USB'")
+        return FakeStream(callback, blocks, self.breaks)
+
+
+def microphone(portaudio: FakePortAudio, clock: ManualClock) -> Microphone:
+    again = Again(first_attempts=None, pause_s=0.001, longest_pause_s=0.002)
+    return Microphone(MicrophoneSettings("USB", again=again), clock, portaudio)
+
+
+def listen(portaudio: FakePortAudio, clock: ManualClock, stop: Event) -> list[Arrival]:
+    return list(microphone(portaudio, clock).arrivals(lambda _: 320, stop))
+
+
+def test_a_microphone_that_is_plugged_in_later_is_found_by_a_new_list(clock: ManualClock) -> None:
+    stop = Event()
+
+    def plugged_in() -> int | None:
+        if portaudio.lists < 3:
+            return None
+        stop.set()
+        return 1
+
+    portaudio = FakePortAudio([plugged_in])
+    assert [len(arrival.block) for arrival in listen(portaudio, clock, stop)] == [320]
+    assert portaudio.attempts == 3
+
+
+def test_a_sound_server_that_restarts_is_waited_for(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop = Event()
+
+    def last() -> int:
+        stop.set()
+        return 1
+
+    portaudio = FakePortAudio([lambda: 1, last], breaks=True, refuses_lists=3)
+    assert [len(arrival.block) for arrival in listen(portaudio, clock, stop)] == [320, 320]
+    assert "connection refused" in caplog.text
+    assert "mic:USB: the server went away" in caplog.text
+
+
+def test_an_outage_is_counted_whole_across_an_opening_that_gave_nothing(clock: ManualClock) -> None:
+    stop = Event()
+
+    def after_a_minute(blocks: int) -> int:
+        clock.now_us += 60_000_000
+        return blocks
+
+    def last() -> int:
+        stop.set()
+        return after_a_minute(1)
+
+    portaudio = FakePortAudio([lambda: 1, lambda: after_a_minute(0), last])
+    lost = [arrival.lost for arrival in listen(portaudio, clock, stop)]
+    assert lost == [None, Loss(120 * RATE_HZ, "mic:USB was gone for 120.0 s")]
+
+
+@pytest.mark.parametrize("gone", [None, 0])
+def test_a_stop_while_it_is_gone_says_what_is_missing(clock: ManualClock, gone: int | None) -> None:
+    stop = Event()
+
+    def stopped() -> int | None:
+        clock.now_us += 60_000_000
+        stop.set()
+        return gone
+
+    first, last = listen(FakePortAudio([lambda: 1, stopped]), clock, stop)
+    assert (len(first.block), first.lost) == (320, None)
+    assert (last.block.shape, last.lost) == ((0, 1), Loss(60 * RATE_HZ, "mic:USB was gone for 60.0 s"))
 
 
 @pytest.mark.parametrize(("rate_hz", "channels"), [(10, 1), (16_000, 0), (16_000, 17)])

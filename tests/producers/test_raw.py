@@ -102,6 +102,30 @@ def test_a_terminal_is_refused() -> None:
         os.close(terminal)
 
 
+def test_a_directory_is_refused(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(CaptureError, match="standard input: it is a directory"):
+            list(RawSource(FORM, descriptor=descriptor).arrivals(lambda _: 320, Event()))
+    finally:
+        os.close(descriptor)
+    with pytest.raises(CaptureError, match="it is a directory"):
+        list(RawSource(FORM, tmp_path).arrivals(lambda _: 320, Event()))
+
+
+def test_a_descriptor_that_is_closed_is_an_error_before_and_while_it_is_read() -> None:
+    out, into = os.pipe()
+    os.write(into, bytes(20_000))
+    arrivals = RawSource(FORM, descriptor=out).arrivals(lambda _: 320, Event())
+    next(arrivals)
+    os.close(out)
+    os.close(into)
+    with pytest.raises(CaptureError, match="Bad file descriptor"):
+        list(arrivals)
+    with pytest.raises(CaptureError, match="Bad file descriptor"):
+        list(RawSource(FORM, descriptor=out).arrivals(lambda _: 320, Event()))
+
+
 @pytest.mark.parametrize(("rate_hz", "channels"), [(0, 1), (999, 1), (400_000, 1), (16_000, 0), (16_000, 17)])
 def test_a_format_that_no_frame_can_carry_is_refused(rate_hz: int, channels: int) -> None:
     with pytest.raises(ConfigurationError, match=r"rate|channels"):

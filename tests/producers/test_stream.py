@@ -1,9 +1,12 @@
 """A stream goes on after whatever happens to it, in a new epoch, and what is missing is counted."""
 
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from threading import Event, Thread
 
@@ -12,7 +15,7 @@ import pytest
 from producers.live import LiveCapture
 from producers.outlet import Played
 from producers.source import Loss
-from producers.sources.again import Again
+from producers.sources.again import Again, keep_trying
 from producers.sources.stream import Connection, StreamSettings, StreamSource
 from schemas.errors import CaptureError
 from schemas.frame import AudioFrame
@@ -74,7 +77,8 @@ class Running:
 
 def radio(tmp_path: Path, site: Web) -> str:
     """Put an endless stream on the air."""
-    file = write_container(tmp_path / "a.mp3", tone(10.0), "libmp3lame", options={"b": "64000"})
+    # The encoder makes 64 kbit/s of this rate: the site sends as much as real time takes.
+    file = write_container(tmp_path / "a.mp3", tone(10.0, 48_000), "libmp3lame", 48_000)
     site.radio = file.read_bytes()
     return f"{site.url}/radio"
 
@@ -169,3 +173,54 @@ def test_packets_that_never_came_are_seen_in_the_time_stamps(
         found.append(connection._jump(frame))
         connection._count(frame)
     assert found == lost
+
+
+def test_what_ends_at_once_is_opened_again_after_growing_pauses() -> None:
+    stop, opened_s = Event(), []
+    again = Again(pause_s=0.05, longest_pause_s=0.2)
+    for _ in keep_trying(lambda: opened_s.append(time.monotonic()), again, stop):
+        if len(opened_s) == 5:
+            stop.set()
+    pauses = [later - one for one, later in pairwise(opened_s)]
+    assert all(pause >= least for pause, least in zip(pauses, [0.05, 0.1, 0.2, 0.2], strict=True))
+
+
+def test_what_lasted_is_opened_again_after_a_short_pause() -> None:
+    stop, opened_s = Event(), []
+    again = Again(pause_s=0.05, longest_pause_s=60.0, settled_s=0.0)
+    for _ in keep_trying(lambda: opened_s.append(time.monotonic()), again, stop):
+        if len(opened_s) == 10:
+            stop.set()
+    assert opened_s[-1] - opened_s[0] < 9 * 0.1 + 5.0
+
+
+@contextmanager
+def without_length(content: bytes) -> Iterator[str]:
+    """Serve a recording whose end is that of the connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    client, _ = server.accept()
+                    with client, suppress(OSError):
+                        client.recv(65_536)
+                        client.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: audio/aac\r\n\r\n" + content)
+
+        Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/a.aac"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_recording_without_a_length_is_captured_again_without_haste(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = write_container(tmp_path / "a.aac", tone(3.0), "aac")
+    with without_length(file.read_bytes()) as url:
+        running = Running(url)
+        running.sink.wait_for(lambda: len(running.sink.epochs) > 2)
+        running.finish()
+    times = [frame.captured_at_us for frame in running.sink.frames]
+    assert all(one <= later for one, later in pairwise(times))
+    assert times[-1] - times[0] > 5_000_000, "in real time"
+    assert "a recording without a length? capturing it again" in caplog.text
