@@ -65,7 +65,11 @@ def find_program(name: str, package: str | None = None, *, fetch: bool = False) 
     found = None if fetch else shutil.which(name)
     if found is not None:
         return Program(Path(found))
-    return _program(fetch_packages(name, package or name), name)
+    package = package or name
+    try:
+        return _program(fetch_packages(package, package), name)
+    except ServerStartError as exc:
+        raise _missing(name, [package], exc) from exc
 
 
 def fetch_packages(name: str, *packages: str) -> Path:
@@ -85,9 +89,13 @@ def fetch_packages(name: str, *packages: str) -> Path:
             if not prefix.exists():
                 _fetch(packages, prefix)
     except LocalServerError as exc:
-        install = f"install it (Debian and Ubuntu: `apt-get install {' '.join(packages)}`)"
-        raise MissingToolError(name, f"{install}; {exc}") from exc
+        raise _missing(name, packages, exc) from exc
     return prefix
+
+
+def _missing(name: str, packages: Sequence[str], reason: LocalServerError) -> MissingToolError:
+    install = f"install it (Debian and Ubuntu: `apt-get install {' '.join(packages)}`)"
+    return MissingToolError(name, f"{install}; {reason}")
 
 
 def _fetch(packages: Sequence[str], prefix: Path) -> None:
