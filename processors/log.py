@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from schemas.codec import Codec, R
 from schemas.deadletter import Header
@@ -19,6 +20,15 @@ from schemas.errors import ConfigurationError, DeadLetterError, SchemaUnresolved
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.1
+RETRY_S = 0.1
+_PASSES = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+)
+"""What a broker says while groups and partitions find a new leader, or their first."""
 MAX_PARTITION = (1 << 31) - 1
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 READ_RECORDS, READ_WAIT_S = 5000, 0.02
@@ -186,7 +196,7 @@ class LogReader:
 
     def _ask(self, ask: Callable[[], T]) -> T:
         try:
-            return ask()
+            return until_led(self._timeout_s)(ask)
         except KafkaException as exc:
             if exc.args[0].code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):  # noqa: SLF001
                 raise ConfigurationError("kafka.bootstrap_servers", self._servers, self._answers()) from exc
@@ -199,6 +209,20 @@ class LogReader:
 
     def _note(self, error: KafkaError) -> None:
         self._reason = error.str()  # a wrong password or certificate shows here only
+
+
+def until_led(timeout_s: float) -> Retrying:
+    """Return what asks a broker again while nobody leads what it is asked about, for a bounded time."""
+    return Retrying(
+        retry=retry_if_exception(_passes),
+        wait=wait_fixed(RETRY_S),
+        stop=stop_after_delay(timeout_s),
+        reraise=True,
+    )
+
+
+def _passes(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in _PASSES
 
 
 def read_as(codec: Codec, kind: type[R], record: Record) -> R | None:

@@ -18,24 +18,15 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from processors.decision import DecisionSettings
+from processors.log import until_led
 from processors.partition import Start
 from processors.pipeline import PartitionKey
 from schemas.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
-RETRY_S = 0.1
-_PASSES = (
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-)
-"""What a broker says while groups and partitions find a new leader, or their first."""
 T = TypeVar("T")
 _NEVER_JOINS = {"enable.auto.commit": False, "enable.partition.eof": True, "auto.offset.reset": "earliest"}
 
@@ -131,13 +122,7 @@ class Positions:
 
     def _asked(self, ask: Callable[[], T]) -> T:
         """Ask, and ask again while nobody leads what is asked about."""
-        until_led = Retrying(
-            retry=retry_if_exception(_passes),
-            wait=wait_fixed(RETRY_S),
-            stop=stop_after_delay(self._timeout_s),
-            reraise=True,
-        )
-        return until_led(ask)
+        return until_led(self._timeout_s)(ask)
 
     def _limits(self, partition: TopicPartition) -> tuple[int, int]:
         low, high = self._asked(lambda: self._consumer.get_watermark_offsets(partition, self._timeout_s))
@@ -183,10 +168,6 @@ class Positions:
         if wanted:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"reading {sorted(wanted)}"))  # noqa: SLF001
         return found
-
-
-def _passes(error: BaseException) -> bool:
-    return isinstance(error, KafkaException) and error.args[0].code() in _PASSES
 
 
 def _is_record(message: Message) -> bool:
