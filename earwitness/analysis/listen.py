@@ -18,6 +18,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from earwitness.analysis.listener import Listener, Pace, Report, Told
+from earwitness.analysis.lookup import about
 from earwitness.analysis.plan import Plan, ReplaySettings
 from earwitness.analysis.scores import ScoreWriter, score_parts
 from earwitness.analysis.wanted import TimeBase
@@ -142,7 +143,5 @@ def _pace(settings: Settings, plan: Plan, how: ReplaySettings) -> Pace | None:
 
 
 def _first_meant(reader: LogReader, plan: Plan, stretch: Stretch) -> Record | None:
-    def meant(key: bytes | None, _: bytes | None) -> bool:
-        return key is not None and plan.wanted.names(key.decode("utf-8", "replace"))
-
-    return next(reader.read(stretch.topic, {stretch.partition: (stretch.first, stretch.end)}, meant), None)
+    stretches = {stretch.partition: (stretch.first, stretch.end)}
+    return next(reader.read(stretch.topic, stretches, about(plan.wanted)), None)

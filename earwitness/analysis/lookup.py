@@ -114,7 +114,7 @@ class Lookup:
         sensors = Wanted(wanted.sensors, literal=wanted.literal)  # at any time
         if sensors not in self._known:
             found: dict[tuple[str, int], SensorState] = {}
-            for record in self.reader.read(self.topics.sensors, only=_about(wanted)):
+            for record in self.reader.read(self.topics.sensors, only=about(wanted)):
                 state = read_as(self.codec, SensorState, record)
                 if state is not None:
                     found[state.sensor, record.partition] = state
@@ -156,7 +156,7 @@ class Lookup:
     ) -> Iterator[tuple[C, bool]]:
         bounds = self.frame_offsets(wanted) if wanted.clock is TimeBase.BROKER else None
         stretches = None if everywhere else self._stretches(topic, wanted, slack_s)
-        for record in self.reader.read(topic, stretches, _about(wanted)):
+        for record in self.reader.read(topic, stretches, about(wanted)):
             said = read_as(self.codec, kind, record)
             if said is not None and said.sensor is not None:
                 ours = bounds is None or said.topic == self.frames
@@ -193,7 +193,7 @@ class Lookup:
         return {number: (first[number], end[number]) for number in limits}
 
 
-def _about(wanted: Wanted) -> Only:
+def about(wanted: Wanted) -> Only:
     """Return what says of a record whether it is about the sensors that are meant, without decoding it."""
     keys = {name.encode() for name in wanted.sensors} if wanted.exact else None
 

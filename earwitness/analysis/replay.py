@@ -7,16 +7,14 @@ The detections in the range are those that a worker with the same decision diges
 by field.
 """
 
-import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, Message
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -33,7 +31,7 @@ from earwitness.topics import TopicAdmin
 from processors.ledger import SCORER_HEADER
 from processors.log import LogReader
 from processors.score import ONNX_IDENTITY
-from schemas.codec import Codec
+from producers.client import open_client
 from schemas.detection import Detection
 from schemas.errors import ConfigurationError, DeliveryError
 from schemas.topics import Topics
@@ -150,9 +148,8 @@ def _topic(settings: Settings, name: str | None) -> Iterator[Callable[[Detection
     if name is None:
         yield lambda _: None
         return
-    client = settings.kafka.librdkafka()
     _make_topic(settings, name)
-    target = _Target(client, name, settings.codec())
+    target = _Target(settings, name)
     yield target.publish
     target.close()
 
@@ -160,10 +157,9 @@ def _topic(settings: Settings, name: str | None) -> Iterator[Callable[[Detection
 class _Target:
     """A topic of a replay's own: keyed and partitioned as the sensors' frames are."""
 
-    def __init__(self, client: Mapping[str, Any], topic: str, codec: Codec) -> None:
-        options = {**client, "enable.idempotence": True, "acks": "all", "partitioner": "murmur2_random"}
-        self._producer = Producer(options, logger=logging.getLogger("librdkafka"))
-        self._topic, self._codec = topic, codec
+    def __init__(self, settings: Settings, topic: str) -> None:
+        self._producer, self._errors = open_client(settings.kafka.librdkafka(), settings.publisher)
+        self._topic, self._codec = topic, settings.codec()
         self._failure: KafkaError | None = None
 
     def publish(self, found: Detection) -> None:
@@ -181,7 +177,11 @@ class _Target:
     def close(self) -> None:
         left = self._producer.flush(FLUSH_S)
         if left or self._failure is not None:
-            reason = self._failure.str() if self._failure else f"{left} not acknowledged in {FLUSH_S:g} s"
+            reason = (
+                self._errors.reason(self._failure)
+                if self._failure
+                else f"{left} not acknowledged in {FLUSH_S:g} s"
+            )
             raise DeliveryError(f"not everything was published to {self._topic}: {reason}")
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:

@@ -13,13 +13,13 @@ CLOCK_SLACK_MS = 2000
 
 def unheard(lookup: Lookup, wanted: Wanted) -> Finding:
     """Say why coverage has nothing of the time: no frames, removed since, or nobody listened."""
-    (sensor,), topic = wanted.sensors, lookup.topics.frames
-    state = lookup.states().get(sensor)
+    (sensor,), topic = wanted.sensors, lookup.frames
+    state = lookup.states(wanted).get(sensor)
     off_us = state.clock_offset_us if state is not None and wanted.clock is TimeBase.SENSOR else 0
     begin_ms = ((wanted.begin_us or 0) + off_us) // 1000 - CLOCK_SLACK_MS
     end_ms = ((wanted.end_us or 0) + off_us) // 1000 + CLOCK_SLACK_MS
     partition = partition_of(sensor.encode(), len(lookup.reader.partitions(topic)))
-    first = lookup.reader.at(topic, partition, lookup.reader.limits(topic)[partition][0])
+    first = lookup.reader.at(topic, partition, lookup.reader.limits_of(topic, partition)[0])
     if first is not None and first.offset > 0 and first.timestamp > end_ms:
         begins_us = first.timestamp * 1000
         text = f"removed by retention: what is left of {topic}[{partition}] begins at {utc_text(begins_us)}"
@@ -35,8 +35,8 @@ def unheard(lookup: Lookup, wanted: Wanted) -> Finding:
 
 
 def _frames(lookup: Lookup, sensor: str, topic: str, partition: int, begin_ms: int, end_ms: int) -> int:
-    first = lookup.reader.offsets_at(topic, max(0, begin_ms))[partition]
-    end = lookup.reader.offsets_at(topic, max(0, end_ms))[partition]
+    first = lookup.reader.offset_at(topic, partition, begin_ms)
+    end = lookup.reader.offset_at(topic, partition, end_ms)
     wanted, key = {partition: (first, end)}, sensor.encode()
     return sum(1 for _ in lookup.reader.read(topic, wanted, lambda read, _: read == key))
 
