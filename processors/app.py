@@ -295,7 +295,8 @@ class Worker:
     def _headers(self, output: Output) -> list[Header]:
         if not isinstance(output.record, Detection):
             return []
-        headers: list[Header] = [(SCORER_HEADER, self._scorer.identity.encode())]
+        identity = (output.slot and output.slot.scored_by) or self._scorer.identity
+        headers: list[Header] = [(SCORER_HEADER, identity.encode())]
         if output.slot is not None:
             headers.append((LATENCY_HEADER, latency_header(output.slot, monotonic(), time())))
         return headers

@@ -142,12 +142,12 @@ class Engine:
     async def _score(self, batch: Batch[Slot]) -> None:
         started_s = monotonic()
         try:
-            scores = await self._scorer.score(batch.pcm)
+            scores, identity = await self._scorer.score(batch.pcm)
         except ScorerError as exc:
             logger.error("%d windows FAILED: %s", len(batch.items), exc)
             self.pipeline.failed(batch, monotonic())
         else:
-            self.pipeline.scored(batch, scores, monotonic())
+            self.pipeline.scored(batch, scores, monotonic(), identity)
         self._metrics.observe_batch(batch, monotonic() - started_s)
 
     def _score_ended(self, task: "asyncio.Task[None]") -> None:

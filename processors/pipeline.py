@@ -93,10 +93,14 @@ class Pipeline:
                 slot.batched_s = now_s
         return batch
 
-    def scored(self, batch: Batch[Slot], scores: NDArray[np.float32], now_s: float) -> None:
-        """Take a batch's scores, float32[B, labels]. A row that is not finite is FAILED."""
+    def scored(
+        self, batch: Batch[Slot], scores: NDArray[np.float32], now_s: float, identity: str | None = None
+    ) -> None:
+        """Take a batch's scores, float32[B, labels], of a scoring identity. A row not finite is FAILED."""
         finite: list[bool] = np.isfinite(scores).all(axis=1).tolist()  # type: ignore[assignment]
         outcomes = [Outcome.SCORED if good else Outcome.FAILED for good in finite]
+        for slot in batch.items:
+            slot.scored_by = identity
         self._settle(batch, outcomes, list(scores), now_s)
 
     def failed(self, batch: Batch[Slot], now_s: float) -> None:

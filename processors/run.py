@@ -51,6 +51,7 @@ class Slot:
     fed_s: float
     batched_s: float | None = None
     scored_s: float | None = None
+    scored_by: str | None = None
     scores: Scores | None = None
 
 

@@ -4,7 +4,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import onnxruntime
@@ -39,6 +39,13 @@ class ScorerSettings:
             raise ConfigurationError("scorer.threads", self.threads, "1 to 256")
 
 
+class Scored(NamedTuple):
+    """float32[B, labels], and the scoring identity that they are of."""
+
+    scores: Scores
+    identity: str
+
+
 class Scorer(Protocol):
     """Scores batches of windows."""
 
@@ -47,8 +54,8 @@ class Scorer(Protocol):
     concurrency: int
     """Batches that are worth having in flight."""
 
-    async def score(self, pcm: Pcm) -> Scores:
-        """Return float32[B, labels] for int16[B, window_samples].
+    async def score(self, pcm: Pcm, traceparent: str | None = None) -> Scored:
+        """Return float32[B, labels] for int16[B, window_samples]; `traceparent` goes to other processes.
 
         Raises:
             ScorerError: a final error for this batch.
@@ -82,9 +89,10 @@ class OnnxScorer:
             accepted = f"a graph that scores a window of {spec.window_samples} samples: {exc}"
             raise ConfigurationError("model.path", str(directory), accepted) from exc
 
-    async def score(self, pcm: Pcm) -> Scores:
+    async def score(self, pcm: Pcm, traceparent: str | None = None) -> Scored:
         """Return float32[B, labels] for int16[B, window_samples], from a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.run, pcm)
+        scores = await asyncio.get_running_loop().run_in_executor(self._threads, self.run, pcm)
+        return Scored(scores, self.identity)
 
     def run(self, pcm: Pcm) -> Scores:
         """Return float32[B, labels] for int16[B, window_samples], here and now."""

@@ -10,11 +10,11 @@ import sys
 from time import perf_counter
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earwitness.settings import Settings, load_settings
 from processors.app import Worker
 from processors.metrics import Metrics
+from processors.score import Pcm, Scored
 from processors.transport import RecordBatch
 
 
@@ -27,11 +27,11 @@ class NothingHeard:
         self._labels = labels
         self.windows, self.checksum = 0, 0
 
-    async def score(self, pcm: NDArray[np.int16]) -> NDArray[np.float32]:
+    async def score(self, pcm: Pcm, traceparent: str | None = None) -> Scored:
         """Return zeros for int16[B, window_samples]."""
         self.windows += len(pcm)
         self.checksum += int(pcm.sum(dtype=np.int64))
-        return np.zeros((len(pcm), self._labels), np.float32)
+        return Scored(np.zeros((len(pcm), self._labels), np.float32), self.identity)
 
     async def close(self) -> None:
         """Hold on to nothing."""

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from threading import Event, Thread
@@ -25,6 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from earwitness.topics import TopicAdmin
 from infra.local.kafka import QUIET_CLIENT
 from infra.local.process import GuardedProcess
+from processors.log import until_led
 from producers.clips import ClipPool
 from producers.fleet import Fleet, FleetReport, FleetSettings
 from producers.publisher import FramePublisher
@@ -99,9 +101,10 @@ class Tenant:
         """Return the end of every partition's log."""
         with _reader(self) as consumer:
             numbers = consumer.list_topics(topic, DEADLINE_S).topics[topic].partitions
-            return {
-                n: consumer.get_watermark_offsets(TopicPartition(topic, n), DEADLINE_S)[1] for n in numbers
-            }
+            limits = partial(consumer.get_watermark_offsets, timeout=DEADLINE_S)
+            # A partition that was added a moment ago has no leader yet.
+            ask = until_led(DEADLINE_S)
+            return {n: ask(limits, TopicPartition(topic, n))[1] for n in numbers}
 
     def _led(self, topic: str) -> bool:
         try:

@@ -8,7 +8,7 @@ import pytest
 
 from processors.batch import BatchSettings
 from processors.partition import Start
-from processors.score import Pcm, Scorer, Scores
+from processors.score import Pcm, Scored, Scorer
 from schemas.coverage import Coverage, Outcome
 from schemas.detection import Detection, DetectionState
 from schemas.errors import LogOrderError
@@ -40,9 +40,9 @@ class GatedScorer:
         for _ in range(batches):
             self._gate.release()
 
-    async def score(self, pcm: Pcm) -> Scores:
+    async def score(self, pcm: Pcm, traceparent: str | None = None) -> Scored:
         await self._gate.acquire()
-        return await self._scorer.score(pcm)
+        return await self._scorer.score(pcm, traceparent)
 
     async def close(self) -> None:
         await self._scorer.close()
@@ -51,7 +51,7 @@ class GatedScorer:
 class BrokenScorer(GatedScorer):
     """A scorer with a mistake in it: not an error that it has announced."""
 
-    async def score(self, pcm: Pcm) -> Scores:
+    async def score(self, pcm: Pcm, traceparent: str | None = None) -> Scored:
         raise ZeroDivisionError("a mistake")
 
 

@@ -95,7 +95,7 @@ async def test_batches_are_scored_on_threads_at_once(tmp_path: Path) -> None:
     scorer = OnnxScorer(tmp_path, spec, ScorerSettings(threads=2))
     pcm = windows(5)
     assert scorer.concurrency == 2
-    assert (await scorer.score(pcm)).tobytes() == scorer.run(pcm).tobytes()
+    assert (await scorer.score(pcm)).scores.tobytes() == scorer.run(pcm).tobytes()
     await scorer.close()
 
 
