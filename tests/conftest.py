@@ -6,10 +6,10 @@ to run one and is not a build machine (`CI=true`): a test that never runs must n
 
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -17,9 +17,15 @@ from infra.local.errors import MissingToolError
 from infra.local.java import find_java
 from infra.local.kafka import KafkaServer, start_kafka
 from infra.local.kafka_docker import docker_answers, start_kafka_container
+from infra.local.triton import TritonServer, start_triton
+from infra.local.triton import install as install_triton
+from infra.local.triton_installation import TritonInstallation
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+TritonServers = Callable[..., TritonServer]
+"""Starts a Triton, with the arguments of `start_triton`."""
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +33,28 @@ def kafka() -> Iterator[KafkaServer]:
     """One broker for the whole session; tests keep apart by their topics and groups."""
     with _kafka_of_this_machine() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def triton_installation() -> TritonInstallation:
+    """A Triton that can be started; fixtures with a scope of their own call `start_triton`."""
+    try:
+        return install_triton()
+    except MissingToolError as missing:
+        _give_up(f"no Triton on this machine: {missing}")
+
+
+@pytest.fixture
+def triton_servers(triton_installation: TritonInstallation) -> Iterator[TritonServers]:
+    """Start Tritons, each on a model repository; none outlives the test."""
+    with ExitStack() as started:
+
+        def start(*given: Any, **options: Any) -> TritonServer:
+            server = started.enter_context(start_triton(*given, **options))
+            started.callback(server.kill)  # to stop in order takes seconds, and leaves no less behind
+            return server
+
+        yield start
 
 
 @pytest.fixture

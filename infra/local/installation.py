@@ -70,13 +70,13 @@ def install_kafka(warm_up: WarmUp) -> KafkaInstallation:
 
     """
     java = find_java()
-    home = cache_directory() / "kafka" / _digest(POM.read_bytes())
+    home = cache_directory() / "kafka" / digest(POM.read_bytes())
     home.mkdir(parents=True, exist_ok=True)
-    with _locked(home / "install.lock"):
+    with locked(home / "install.lock"):
         if not (home / "lib").exists():
             _fetch_jars(home)
         jars = tuple(sorted((home / "lib").glob("*.jar")))
-        archive = home / f"classes-{_digest(java.version.encode())}.jsa"
+        archive = home / f"classes-{digest(java.version.encode())}.jsa"
         if not archive.exists():
             _archive_classes(KafkaInstallation(java, jars, None), archive, warm_up)
     # An empty file says that this Java cannot make an archive: not to be tried at every start.
@@ -120,12 +120,14 @@ def _archive_classes(installation: KafkaInstallation, archive: Path, warm_up: Wa
         dump.rename(archive)
 
 
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """Return a short name for what decides an installation."""
     return hashlib.sha256(data).hexdigest()[:12]
 
 
 @contextmanager
-def _locked(lock_file: Path) -> Iterator[None]:
+def locked(lock_file: Path) -> Iterator[None]:
+    """Hold a lock that other processes wait for; it ends with the process, however that ends."""
     with lock_file.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
