@@ -33,6 +33,7 @@ from schemas.errors import ConfigurationError
 from schemas.frame import AudioFrame
 from schemas.model import ModelSpec, Probability, read_spec
 from schemas.registry import ConfluentRegistry
+from schemas.rollout import Rollout
 from schemas.sensor import SensorState
 from schemas.topics import Topics
 
@@ -114,6 +115,8 @@ class TopicSettings(_Slice):
     tenants: Annotated[tuple[Tenant, ...], Json, Field(min_length=1)] = ("",)
     backfill: bool = False
     """Work on `audio.frames.backfill`, sound of the past, instead; in a group of its own."""
+    shadow: bool = False
+    """Hear what rollouts put in the shadow of a model, and nothing else; in a group of its own."""
 
 
 class SensorSettings(_Slice):
@@ -128,6 +131,8 @@ class ModelSettings(_Slice):
 
     path: str = DEFAULT_MODEL
     """A name in the catalogue, or a directory with model.onnx and spec.json."""
+    catalogue: Path | None = None
+    """A directory with models of one's own, `<name>/<version>/`, besides those that ship."""
     m: Annotated[int, Field(ge=1)] | None = None
     n: Annotated[int, Field(ge=1)] | None = None
     thresholds: Annotated[dict[str, Probability], Json] = {}
@@ -222,6 +227,7 @@ class Settings(BaseSettings):
                 Detection.NAME: f"{topics.detections}-value",
                 Coverage.NAME: f"{topics.coverage}-value",
                 SensorState.NAME: f"{topics.sensors}-value",
+                Rollout.NAME: f"{topics.control}-value",
             }
             for topics in map(Topics, self.topics.tenants)
         ]
@@ -258,24 +264,26 @@ class Settings(BaseSettings):
     @property
     def model_directory(self) -> Path:
         """Where the model is."""
-        return find(self.model.path)
+        return find(self.model.path, self.model.catalogue)
 
     def connections(self) -> Connections:
         """Return what a worker needs to reach Kafka.
 
         Raises:
-            ConfigurationError: a worker of the backfill would join the group of the live ones.
+            ConfigurationError: a worker of the backfill or of shadows would join the group of the live ones.
 
         """
-        if self.topics.backfill and self.worker.group == WorkerSettings().group:
-            accepted = "a group of its own while topics.backfill is set, such as earwitness-backfill"
-            raise ConfigurationError("worker.group", self.worker.group, accepted)
+        for role, others in (("backfill", self.topics.backfill), ("shadow", self.topics.shadow)):
+            if others and self.worker.group == WorkerSettings().group:
+                accepted = f"a group of its own while topics.{role} is set, such as earwitness-{role}"
+                raise ConfigurationError("worker.group", self.worker.group, accepted)
         servers = self.kafka.bootstrap_servers.split(",")
         return Connections(
             client=self.kafka.librdkafka(),
             broker_urls=tuple(f"kafka://{server.strip()}" for server in servers),
             faust_credentials=self.kafka.security.faust(),
             frames_topics=self.frames_topics,
+            shadow=self.topics.shadow,
             log_append_time=not self.kafka.embedded,
         )
 

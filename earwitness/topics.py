@@ -64,7 +64,7 @@ class TopicAdmin:
         """Create what is missing; return the names of what was created."""
         existing = self.describe(topics.every)
         new = [
-            NewTopic(name, partitions, replicas, config=config)
+            NewTopic(name, 1 if name == topics.control else partitions, replicas, config=config)
             for name, config in _configs(topics, round(retention_days * DAY_MS), replicas).items()
             if name not in existing
         ]
@@ -146,31 +146,34 @@ class TopicAdmin:
             raise
 
 
-def check_topics(admin: TopicAdmin, topics: Topics, *, embedded: bool, backfill: bool = False) -> None:
-    """Refuse topics with which a worker, of live frames or of the backfill, cannot work.
+def check_topics(
+    admin: TopicAdmin, topics: Topics, *, embedded: bool, backfill: bool = False, shadow: bool = False
+) -> None:
+    """Refuse topics with which a worker, of live frames, of the backfill or of shadows, cannot work.
 
     Raises:
         ConfigurationError: one is missing, has another partition count than the frames topic, or the frames
-            carry their senders' clocks.
+            or the rollouts carry their senders' clocks.
 
     """
     frames = topics.backfill if backfill else topics.frames
-    names = (frames, *topics.outputs)
+    control = () if embedded else (topics.control,)
+    names = (frames, *control, *(topics.shadows if shadow else topics.outputs))
     counts = admin.partitions(names)
     for name in names:
         if name not in counts:
             raise ConfigurationError(
                 f"topic {name}", "missing", "a topic that exists: `earwitness topics create`"
             )
-        if counts[name] != counts[frames]:
+        if counts[name] != counts[frames] and name != topics.control:
             same = f"{counts[frames]}, as {frames} has: outputs keep the partition of their frames"
             raise ConfigurationError(f"partition count of {name}", counts[name], same)
     if embedded:
         return
-    found = admin.describe([frames])[frames]
-    if found.timestamp_type not in (None, "LogAppendTime"):
-        one_clock = "LogAppendTime: one clock for all sensors"
-        raise ConfigurationError(f"{TIMESTAMP_TYPE} of {found.name}", found.timestamp_type, one_clock)
+    for found in admin.describe([frames, topics.control]).values():
+        if found.timestamp_type not in (None, "LogAppendTime"):
+            one_clock = "LogAppendTime: one clock for all sensors"
+            raise ConfigurationError(f"{TIMESTAMP_TYPE} of {found.name}", found.timestamp_type, one_clock)
 
 
 def _configs(topics: Topics, retention_ms: int, replicas: int) -> dict[str, dict[str, str]]:
@@ -195,6 +198,8 @@ def _configs(topics: Topics, retention_ms: int, replicas: int) -> dict[str, dict
         topics.detections: log,
         topics.coverage: log,
         topics.sensors: compacted,
+        topics.control: compacted,
+        **dict.fromkeys(topics.shadows, log),
         topics.dead_letters: letters,
     }
 

@@ -3,14 +3,17 @@
 import asyncio
 import logging
 import signal
+import time
 
 from earwitness.operation.sensors import roster_of
+from earwitness.scoring import open_scorer
 from earwitness.settings import Settings
 from earwitness.topics import TopicAdmin, check_topics
 from processors.app import Worker
 from processors.decision import Decision
 from processors.metrics import Metrics
-from processors.score import OnnxScorer
+from processors.rollouts import Rollouts
+from processors.scorers import Scorers
 from processors.status import serve_status
 from schemas.codec import Codec
 from schemas.coverage import Coverage
@@ -30,36 +33,52 @@ def work(settings: Settings) -> None:
 
     """
     decision = settings.decision()
-    scorer = OnnxScorer(settings.model_directory, decision.spec, settings.scorer)
     admin = TopicAdmin(settings.kafka.librdkafka())
     for tenant in settings.topics.tenants:
         embedded, backfill = settings.kafka.embedded, settings.topics.backfill
-        check_topics(admin, Topics(tenant), embedded=embedded, backfill=backfill)
+        shadow = settings.topics.shadow
+        check_topics(admin, Topics(tenant), embedded=embedded, backfill=backfill, shadow=shadow)
     codec = settings.codec()
     codec.prepare(Detection, Coverage, SensorState)
-    asyncio.run(_work(settings, decision, scorer, codec))
+    asyncio.run(_work(settings, decision, codec))
 
 
-async def _work(settings: Settings, decision: Decision, scorer: OnnxScorer, codec: Codec) -> None:
+async def _work(settings: Settings, decision: Decision, codec: Codec) -> None:
     stop, metrics = asyncio.Event(), Metrics()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    scorers = Scorers(open_scorer(settings, metrics))
+    rollouts = await _rollouts(settings, decision, codec)
+    counting = [decision] if rollouts is None else rollouts.counting(round(time.time() * 1000))
+    for counts in counting:
+        await scorers.open(counts)
+        spec = counts.spec
+        logger.info(
+            "model %s/%s, decision %s, %s", spec.name, spec.version, counts.digest[:12], scorers.identity
+        )
     worker = Worker(
         decision,
         codec,
-        scorer,
+        scorers,
         metrics,
         settings.connections(),
         settings.worker,
         settings.batch,
         roster_of(settings),
+        rollouts,
     )
     async with serve_status(settings.status, metrics.registry, lambda: worker.ready) as port:
-        spec = decision.spec
-        logger.info(
-            "model %s/%s, decision %s, %s", spec.name, spec.version, decision.digest[:12], scorer.identity
-        )
         logger.info("status on http://%s:%d", settings.status.host, port)
         await worker.run(stop)
     logger.info("stopped")
+
+
+async def _rollouts(settings: Settings, decision: Decision, codec: Codec) -> Rollouts | None:
+    """Read what was rolled out; the embedded broker has no append times that a rollout could begin at."""
+    if settings.kafka.embedded:
+        return None
+    client, topics = settings.kafka.librdkafka(), settings.topics
+    rollouts = Rollouts(client, codec, decision, settings.frames_topics, shadow=topics.shadow)
+    await asyncio.to_thread(rollouts.refresh)
+    return rollouts

@@ -18,15 +18,17 @@ from mode.supervisors import CrashingSupervisor
 from processors.batch import BatchSettings
 from processors.decision import Decision
 from processors.engine import Engine
+from processors.following import Following
 from processors.ledger import LATENCY_HEADER, SCORER_HEADER, latency_header
 from processors.membership import Connections, WorkerSettings
 from processors.metrics import Metrics
-from processors.partition import Output, Start
+from processors.partition import TRACEPARENT_HEADER, Output, Start
 from processors.pipeline import PartitionKey, Pipeline
 from processors.positions import Positions
 from processors.publish import Publisher, topic_of
+from processors.rollouts import Rollouts
 from processors.roster import Roster
-from processors.score import Scorer
+from processors.scorers import Scorers
 from processors.transport import (
     MAX_POLL_RECORDS,
     BatchApp,
@@ -57,17 +59,18 @@ class Worker:
         self,
         decision: Decision,
         codec: Codec,
-        scorer: Scorer,
+        scorers: Scorers,
         metrics: Metrics,
         connections: Connections,
         settings: WorkerSettings,
         batch: BatchSettings,
         roster: Roster | None = None,
+        rollouts: Rollouts | None = None,
     ) -> None:
         self.held: set[TP] = set()
         self._roster = roster
         self._assigned_s = 0.0
-        self._metrics, self._scorer, self._rules = metrics, scorer, decision.rules
+        self._metrics, self._scorers, self._rules = metrics, scorers, decision.rules
         self._connections, self._settings = connections, settings
         self._generation: int | None = None
         self._rebalances = 0
@@ -79,11 +82,17 @@ class Worker:
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._positions = Positions(connections.client, settings.group)
         self._publisher = Publisher(
-            connections.client, codec, self._headers, self._count_published, self.fail
+            connections.client,
+            codec,
+            self._headers,
+            self._count_published,
+            self.fail,
+            shadow=connections.shadow,
         )
         pipeline = Pipeline(decision, codec, batch)
-        self._engine = Engine(pipeline, codec, scorer, self._publisher, metrics, batch, self.fail)
+        self._engine = Engine(pipeline, codec, scorers, self._publisher, metrics, batch, self.fail)
         self._partitions = pipeline.partitions
+        self._following = Following(rollouts, pipeline, scorers, self._since_ms, lambda: self._engine.busy)
         self._app = self._make_app()
 
     # -- life -------------------------------------------------------------------------------------------
@@ -104,8 +113,10 @@ class Worker:
         settings, topics = self._settings, self._connections.frames_topics
         if await asyncio.to_thread(self._positions.begin, topics, settings.begin_at):
             logger.info("group %s is new: it begins at %s", settings.group, settings.begin_at)
+        await self._following.learn()
         tasks: list[asyncio.Future[Any]] = [
             asyncio.create_task(self._live()),
+            asyncio.create_task(self._following.follow()),
             asyncio.create_task(self._watch()),
             asyncio.create_task(stop.wait()),
         ]
@@ -135,8 +146,9 @@ class Worker:
         except TimeoutError:
             logger.warning("Faust did not stop within %g s: leaving without it", 3 * DRAIN_S)
         await self._publisher.close(0.0)
-        await self._scorer.close()
+        await self._scorers.close()
         self._positions.close()
+        self._following.close()
 
     def _make_app(self) -> BatchApp:
         settings, connections = self._settings, self._connections
@@ -182,6 +194,11 @@ class Worker:
     async def _read(self, batch: RecordBatch) -> None:
         key = batch.tp.topic, batch.tp.partition
         self._check_clock(batch)
+        while not self._following.informed:
+            self._hold_or_release()
+            await self._following.news()
+            if batch.generation != self._generation:
+                return
         self._last_read_s[key] = monotonic()
         await self._engine.feed(key, batch.records, lambda: batch.generation == self._generation)
         self._last_appended_ms[key] = batch.records[-1].timestamp
@@ -194,7 +211,15 @@ class Worker:
             raise ConfigurationError(key, "CreateTime", "LogAppendTime")
 
     def _hold_or_release(self) -> None:
-        self.held = {TP(*key) for key in self._partitions} if self._engine.overfull else set()
+        hold = self._engine.overfull or not self._following.informed
+        self.held = {TP(*key) for key in self._partitions} if hold else set()
+
+    def _since_ms(self) -> dict[str, int]:
+        """Return, for each topic, the append time from which on frames are still to be heard, or about."""
+        since_ms = dict.fromkeys(self._connections.frames_topics, round(time() * 1000))
+        for (topic, _), appended_ms in self._last_appended_ms.items():
+            since_ms[topic] = min(since_ms[topic], appended_ms)
+        return since_ms
 
     # -- generations ------------------------------------------------------------------------------------
 
@@ -265,7 +290,12 @@ class Worker:
         """Bring the broker's clock into partitions that have gone quiet with runs open (the second rule)."""
         quiet_s = self._rules.idle_s + self._rules.margin_s
         for key, partition in self._partitions.items():
-            if partition.open_runs and not self.held and now_s - self._last_read_s[key] > quiet_s:
+            if (
+                partition.open_runs
+                and not self.held
+                and not self._connections.shadow
+                and now_s - self._last_read_s[key] > quiet_s
+            ):
                 self._last_read_s[key] = now_s
                 self._publisher.tick(*key)
 
@@ -295,15 +325,18 @@ class Worker:
     def _headers(self, output: Output) -> list[Header]:
         if not isinstance(output.record, Detection):
             return []
-        identity = (output.slot and output.slot.scored_by) or self._scorer.identity
+        slot = output.slot
+        identity = (slot and slot.scored_by) or self._scorers.identity
         headers: list[Header] = [(SCORER_HEADER, identity.encode())]
+        if slot is not None and slot.traceparent is not None:
+            headers.append((TRACEPARENT_HEADER, slot.traceparent.encode()))
         if output.slot is not None:
             headers.append((LATENCY_HEADER, latency_header(output.slot, monotonic(), time())))
         return headers
 
     def _count_published(self, output: Output, appended_ms: int) -> None:
         record, metrics = output.record, self._metrics
-        metrics.published.labels(topic_of(output)).inc()
+        metrics.published.labels(topic_of(output, shadow=self._connections.shadow)).inc()
         if isinstance(record, DeadLetter):
             metrics.dead_letters.labels(record.exception).inc()
             self._say_dead_letter(record)

@@ -21,10 +21,10 @@ from tenacity import (
 from processors.batch import Batch, BatchSettings
 from processors.metrics import Metrics
 from processors.partition import LogRecord
-from processors.pipeline import PartitionKey, Pipeline
+from processors.pipeline import PartitionKey, Pipeline, decision_of, trace_of
 from processors.publish import Publisher
 from processors.run import Slot
-from processors.score import Scorer
+from processors.scorers import Scorers
 from schemas.codec import Codec
 from schemas.errors import SchemaUnresolvedError, ScorerError, UnknownSchemaError
 
@@ -47,19 +47,24 @@ class Engine:
         self,
         pipeline: Pipeline,
         codec: Codec,
-        scorer: Scorer,
+        scorers: Scorers,
         publisher: Publisher,
         metrics: Metrics,
         batch: BatchSettings,
         fail: Callable[[Exception], None],
     ) -> None:
         self.pipeline = pipeline
-        self._codec, self._scorer, self._publisher, self._metrics = codec, scorer, publisher, metrics
+        self._codec, self._scorers, self._publisher, self._metrics = codec, scorers, publisher, metrics
         self._limit, self._fail = batch.max_backlog_windows, fail
         self._scoring: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._overfull = False
         self._unresolved: dict[int, tuple[UnknownSchemaError, float]] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether batches are being scored."""
+        return bool(self._scoring)
 
     @property
     def overfull(self) -> bool:
@@ -89,8 +94,8 @@ class Engine:
 
     def pump(self) -> None:
         """Score what is due and publish what is decided."""
-        while len(self._scoring) < self._scorer.concurrency:
-            batch = self.pipeline.take(monotonic())
+        while len(self._scoring) < self._scorers.concurrency:
+            batch = self.pipeline.take(monotonic(), self._scorers.ready)
             if batch is None:
                 break
             task = asyncio.create_task(self._score(batch))
@@ -140,13 +145,14 @@ class Engine:
         return None
 
     async def _score(self, batch: Batch[Slot]) -> None:
-        started_s = monotonic()
+        started_s, scorer = monotonic(), self._scorers.scorer(decision_of(batch))
         try:
-            scores, identity = await self._scorer.score(batch.pcm)
+            scores, identity = await scorer.score(batch.pcm, trace_of(batch))
         except ScorerError as exc:
             logger.error("%d windows FAILED: %s", len(batch.items), exc)
             self.pipeline.failed(batch, monotonic())
         else:
+            self._scorers.identity = identity
             self.pipeline.scored(batch, scores, monotonic(), identity)
         self._metrics.observe_batch(batch, monotonic() - started_s)
 
@@ -168,7 +174,7 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        due_s = self.pipeline.due_s()
-        if due_s is not None and len(self._scoring) < self._scorer.concurrency:
+        due_s = self.pipeline.due_s(self._scorers.ready)
+        if due_s is not None and len(self._scoring) < self._scorers.concurrency:
             delay_s = max(0.0, due_s - monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._pump_from_loop)

@@ -59,6 +59,8 @@ class Connections:
     broker_urls: tuple[str, ...]
     faust_credentials: Any = field(default=None, repr=False)
     frames_topics: tuple[str, ...]
+    shadow: bool = False
+    """Whether what is heard is a model's in the shadow of another, and goes to topics of its own."""
     log_append_time: bool = True
     """Whether frames must carry the broker's clock; only the embedded broker cannot do that."""
 

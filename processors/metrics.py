@@ -114,6 +114,33 @@ class Metrics:
         self.outputs_unacknowledged = Gauge(
             "earwitness_outputs_unacknowledged", "Outputs that are not in the log yet.", registry=registry
         )
+        self.scorer_calls = Counter(
+            "earwitness_scorer_calls_total",
+            "Batches sent to an endpoint, by what came of it.",
+            ["endpoint", "outcome"],
+            registry=registry,
+        )
+        self.scorer_call_seconds = Histogram(
+            "earwitness_scorer_call_seconds",
+            "Time from a call to its answer.",
+            ["endpoint"],
+            buckets=STAGE_BUCKETS_S,
+            registry=registry,
+        )
+        self.scorer_ready = Gauge(
+            "earwitness_scorer_ready",
+            "Whether an endpoint serves a model as it is wanted.",
+            ["endpoint", "model"],
+            registry=registry,
+        )
+        self.scorer_retries = Counter(
+            "earwitness_scorer_retries_total", "Batches that were tried again.", registry=registry
+        )
+        self.scorer_fallback_windows = Counter(
+            "earwitness_scorer_fallback_windows_total",
+            "Windows scored in process because no endpoint was ready.",
+            registry=registry,
+        )
 
     def observe_batch(self, batch: Batch[Slot], scored_s: float) -> None:
         """Count a batch's windows by outcome, and where the time of each of them went."""
@@ -125,6 +152,12 @@ class Metrics:
                 self.windows.labels(slot.outcome.value).inc()
             for stage, length_s in stages(slot, now_s, wall_s):
                 self.latency_seconds.labels(stage).observe(length_s)
+
+    def observe_scorer_call(self, endpoint: str, outcome: str, call_s: float) -> None:
+        """Count a call to an endpoint by what came of it; only answers are timed."""
+        self.scorer_calls.labels(endpoint, outcome).inc()
+        if outcome == "ok":
+            self.scorer_call_seconds.labels(endpoint).observe(call_s)
 
     def observe_detection(self, detection: Detection, appended_ms: int) -> None:
         """Count a detection that is in the log since `appended_ms`."""

@@ -8,12 +8,14 @@ Five rules make what is said here a function of the log alone (README, "The fram
 admission, closing, the mark, taking over, generations. The last of them belongs to `Pipeline`.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
 
+from processors.course import Course, same
 from processors.decision import Decision
 from processors.pcm import Pcm, mono
 from processors.place import Place
@@ -25,8 +27,12 @@ from schemas.detection import Detection
 from schemas.errors import DeadLetterError, InvalidFrameError, LogOrderError, StaleEpochError
 from schemas.frame import AudioFrame, sensor_of
 from schemas.identity import epoch_text
+from schemas.rollout import bucket_of
 from schemas.sensor import SensorState
 
+TRACEPARENT_HEADER = "traceparent"
+"""Names the trace that a frame belongs to, and what is heard in it: https://www.w3.org/TR/trace-context/."""
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 TICK_HEADER = "earwitness-tick"
 """Marks a record that only brings the broker's clock into the log of a partition that has gone quiet."""
 
@@ -79,10 +85,17 @@ class Output:
 
 @dataclass(slots=True, eq=False)
 class _Sensor:
-    """What admission needs to know of a sensor; `run` is the open one, `runs` also has those that drain."""
+    """What admission needs to know of a sensor; `run` is the open one, `runs` also has those that drain.
+
+    `latest_ms` is the highest append time that it has had, `bucket` its place among those that shares of a
+    rollout are taken of, `decision` what decides for it.
+    """
 
     name: str
     key: bytes
+    bucket: float
+    latest_ms: int
+    decision: Decision | None
     last_ms: int
     epoch: bytes
     expected: int
@@ -97,6 +110,7 @@ class Partition:
 
     `emit` is given every output as it is decided, `score` every window that is to be scored; `counts` counts
     frames that were `late` and windows that were a `gap`; `decided` is given every window with its outcome.
+    `course` may be replaced by one with more stages, as long as none begins in what has been read.
     """
 
     def __init__(
@@ -110,7 +124,9 @@ class Partition:
         score: Callable[[Slot, Pcm, float], None],
         counts: Counter[str],
         decided: Callable[[Slot], None] | None = None,
+        course: Course | None = None,
     ) -> None:
+        self.course = course or Course(decision)
         self.topic, self.index, self.position = topic, index, start.scan_from
         self._start, self._cut = start.start, start.cut
         self._decision, self._codec, self._emit, self._score = decision, codec, emit, score
@@ -188,7 +204,8 @@ class Partition:
             if not head.done:
                 return
             del sensor.runs[0]
-        del self._sensors[sensor.key]  # its last run closed because it went quiet
+        if sensor.decision is not None:
+            del self._sensors[sensor.key]  # its last run closed because it went quiet
 
     def mark(self) -> int:
         """Return the low-water mark: every offset from here on is still needed, or has not been read."""
@@ -230,7 +247,7 @@ class Partition:
         sensor = self._sensors.get(key)
         if sensor is None:
             opening: Opening | None = Opening.CUT if self._may_be_cut(now_ms) else Opening.OPENED
-            sensor = _meet(key, frame)
+            sensor = _meet(key, frame, now_ms)
             self._sensors[key] = sensor
         else:
             admitted, opening = self._admit(sensor, frame, now_ms)
@@ -240,12 +257,18 @@ class Partition:
         sensor.last_ms, sensor.expected = now_ms, frame.first_sample + frame.samples
         if now_ms + self._close_ms < self._close_after:
             self._close_after = now_ms + self._close_ms
+        opening = self._decide(sensor, now_ms, opening)
         if opening is not None:
             sensor.epoch, sensor.rate_hz, sensor.channels = frame.epoch, frame.sample_rate_hz, frame.channels
         if record.offset >= self._start:
-            run = self._run_for(sensor, frame, record.offset, opening)
+            if sensor.decision is None:
+                self._hush(sensor)
+                return
+            run = self._run_for(sensor, sensor.decision, frame, record.offset, opening)
             windows = run.feed(frame, pcm, record.offset, now_ms, now_s)
+            traceparent = _traceparent(record.headers) if record.headers else None
             for slot, window_pcm in windows or ():
+                slot.traceparent = traceparent
                 if window_pcm is None:
                     self._counts["gap"] += 1
                 else:
@@ -268,17 +291,27 @@ class Partition:
             return False, None  # late, or a duplicate: it changes nothing
         return True, None if 0 <= ahead <= tolerated else Opening.OPENED
 
+    def _decide(self, sensor: _Sensor, now_ms: int, opening: Opening | None) -> Opening | None:
+        """Find what decides for a frame that counts: where that changes, the frame opens a run."""
+        sensor.latest_ms = max(sensor.latest_ms, now_ms)
+        before, sensor.decision = sensor.decision, self.course.decision(sensor.bucket, sensor.latest_ms)
+        if opening is None and not same(before, sensor.decision):
+            return Opening.OPENED
+        return opening
+
     def _may_be_cut(self, now_ms: int) -> bool:
         return self._cut_ms is not None and now_ms - self._cut_ms <= self._idle_ms
 
-    def _run_for(self, sensor: _Sensor, frame: AudioFrame, offset: int, opening: Opening | None) -> Run:
+    def _run_for(
+        self, sensor: _Sensor, decision: Decision, frame: AudioFrame, offset: int, opening: Opening | None
+    ) -> Run:
         run = sensor.run
         if run is not None and opening is None:
             return run
         place = Place(
             self.topic, self.index, sensor.name, epoch_text(frame.epoch), frame.sample_rate_hz, frame.channels
         )
-        opened = Run(place, self._decision, frame, offset, opening or Opening.TAKEN_OVER, self._decided)
+        opened = Run(place, decision, frame, offset, opening or Opening.TAKEN_OVER, self._decided)
         self._runs[opened] = sensor
         sensor.run = opened
         sensor.runs.append(opened)
@@ -301,6 +334,13 @@ class Partition:
             self.advance(run)
         elif not sensor.runs:
             del self._sensors[sensor.key]
+
+    def _hush(self, sensor: _Sensor) -> None:
+        """Close a sensor's run: from now on nothing is to be heard of it."""
+        if sensor.run is not None:
+            run, sensor.run = sensor.run, None
+            run.close()
+            self.advance(run)
 
     def _say(self, sensor: _Sensor, run: Run, said: Said) -> None:
         output = Output(self.topic, self.index, sensor.key, said.record, said.slot, run.unacknowledged)
@@ -345,8 +385,27 @@ class Partition:
         self._emit(output)
 
 
-def _meet(key: bytes, frame: AudioFrame) -> _Sensor:
-    return _Sensor(sensor_of(key), key, 0, frame.epoch, 0, frame.sample_rate_hz, frame.channels)
+def _meet(key: bytes, frame: AudioFrame, now_ms: int) -> _Sensor:
+    return _Sensor(
+        name=sensor_of(key),
+        key=key,
+        bucket=bucket_of(key),
+        latest_ms=now_ms,
+        decision=None,
+        last_ms=0,
+        epoch=frame.epoch,
+        expected=0,
+        rate_hz=frame.sample_rate_hz,
+        channels=frame.channels,
+    )
+
+
+def _traceparent(headers: Sequence[Header]) -> str | None:
+    """Return the trace that a frame belongs to, as W3C's Trace Context writes it."""
+    for name, value in headers:
+        if name == TRACEPARENT_HEADER and value is not None:
+            return value.decode() if _TRACEPARENT.fullmatch(value) else None
+    return None
 
 
 def _is_tick(headers: Sequence[Header]) -> bool:

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processors.batch import Batch, Batcher, BatchSettings
+from processors.course import Course
 from processors.decision import Decision
 from processors.partition import LogRecord, Output, Partition, Start
+from processors.pcm import Pcm
 from processors.run import Slot
 from schemas.codec import Codec
 from schemas.coverage import Outcome
@@ -24,12 +26,26 @@ from schemas.errors import DeadLetterError
 
 PartitionKey = tuple[str, int]
 """A topic and a partition number."""
+Ready = Callable[[Decision], bool]
+"""Says whether what scores for a decision is there."""
+
+
+def decision_of(batch: Batch[Slot]) -> Decision:
+    """Return what decides about the windows of a batch."""
+    return batch.items[0].run.decision
+
+
+def trace_of(batch: Batch[Slot]) -> str | None:
+    """Return the trace that a batch belongs to: that of its first window that has one."""
+    return next((slot.traceparent for slot in batch.items if slot.traceparent is not None), None)
 
 
 class Pipeline:
     """All partitions that one worker reads, and the batches that their windows share.
 
-    `decided` is given every window, in the order of its run, once its outcome counts.
+    `decision` is what decides, unless a course is set for a topic (`set_course`): then it gives the rules
+    only. Windows of different decisions never share a batch. `decided` is given every window, in the order of
+    its run, once its outcome counts.
     """
 
     def __init__(
@@ -42,7 +58,9 @@ class Pipeline:
         self.decision = decision
         self.partitions: dict[PartitionKey, Partition] = {}
         self._codec, self._decided = codec, decided
-        self._batcher: Batcher[Slot] = Batcher(batch or BatchSettings())
+        self._batch = batch or BatchSettings()
+        self._batchers: dict[str, tuple[Decision, Batcher[Slot]]] = {}
+        self._courses: dict[str, Course] = {}
         self._outputs: list[Output] = []
         self._scoring: set[Batch[Slot]] = set()
         self._counts: Counter[str] = Counter()
@@ -50,18 +68,33 @@ class Pipeline:
     @property
     def backlog(self) -> int:
         """Windows that wait, or are being scored."""
-        return len(self._batcher) + sum(len(batch.items) for batch in self._scoring)
+        waiting = sum(len(batcher) for _, batcher in self._batchers.values())
+        return waiting + sum(len(batch.items) for batch in self._scoring)
+
+    def set_course(self, topic: str, course: Course) -> None:
+        """Let the stages of a course decide for a topic; none may begin in what has been read."""
+        self._courses[topic] = course
+        for (name, _), partition in self.partitions.items():
+            if name == topic:
+                partition.course = course
 
     def assign(self, starts: Mapping[PartitionKey, Start]) -> None:
         """Begin a generation: read these partitions, from these offsets, and nothing else."""
-        self._batcher.reset()
+        self._batchers.clear()
         self._scoring.clear()
         self._outputs.clear()
-        emit, score, counts = self._outputs.append, self._batcher.feed, self._counts
-        self.partitions = {
-            key: Partition(*key, start, self.decision, self._codec, emit, score, counts, self._decided)
-            for key, start in starts.items()
-        }
+        self.partitions = {key: self._partition(key, start) for key, start in starts.items()}
+
+    def _partition(self, key: PartitionKey, start: Start) -> Partition:
+        emit, score, counts = self._outputs.append, self._queue, self._counts
+        course = self._courses.get(key[0])
+        return Partition(*key, start, self.decision, self._codec, emit, score, counts, self._decided, course)
+
+    def _queue(self, slot: Slot, pcm: Pcm, now_s: float) -> None:
+        decision = slot.run.decision
+        if decision.digest not in self._batchers:
+            self._batchers[decision.digest] = decision, Batcher(self._batch)
+        self._batchers[decision.digest][1].feed(slot, pcm, now_s)
 
     def feed(self, key: PartitionKey, records: Sequence[LogRecord], now_s: float) -> None:
         """Take the next records of a partition.
@@ -80,18 +113,29 @@ class Pipeline:
         """Take the next record of a partition as one that cannot be read."""
         self.partitions[key].reject(record, error)
 
-    def due_s(self) -> float | None:
-        """Return when the next batch is to be taken, or None while nothing waits."""
-        return self._batcher.due_s()
+    def due_s(self, ready: Ready | None = None) -> float | None:
+        """Return when the next batch is to be taken, or None while nothing waits that is `ready`."""
+        waiting = self._waiting(ready)
+        return waiting[0].due_s() if waiting else None
 
-    def take(self, now_s: float) -> Batch[Slot] | None:
-        """Return the next batch to score, if one is due."""
-        batch = self._batcher.take(now_s)
+    def take(self, now_s: float, ready: Ready | None = None) -> Batch[Slot] | None:
+        """Return the next batch to score, if one is due of a decision that is `ready`: by default all are."""
+        waiting = self._waiting(ready)
+        batch = waiting[0].take(now_s) if waiting else None
         if batch is not None:
             self._scoring.add(batch)
             for slot in batch.items:
                 slot.batched_s = now_s
         return batch
+
+    def _waiting(self, ready: Ready | None) -> list[Batcher[Slot]]:
+        """Return the batchers in which something waits, the one that is due first first."""
+        found = [
+            (batcher.due_s() or 0.0, at, batcher)
+            for at, (decision, batcher) in enumerate(self._batchers.values())
+            if len(batcher) and (ready is None or ready(decision))
+        ]
+        return [batcher for _, _, batcher in sorted(found)]
 
     def scored(
         self, batch: Batch[Slot], scores: NDArray[np.float32], now_s: float, identity: str | None = None

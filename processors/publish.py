@@ -21,7 +21,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from processors.partition import TICK_HEADER, Output
 from schemas.codec import Codec
+from schemas.coverage import Coverage
 from schemas.deadletter import DeadLetter, Header
+from schemas.detection import Detection
 from schemas.errors import DeliveryError
 from schemas.sensor import SensorState
 from schemas.topics import Topics
@@ -34,9 +36,19 @@ MAX_MESSAGE_BYTES = 8 << 20
 """A dead letter is longer than the record that it holds: the topics' limits decide, not the client's."""
 
 
-def topic_of(output: Output) -> str:
-    """Return the topic that an output goes to: one of those beside its frames topic."""
-    return Topics.beside(output.topic).of(output.record)
+def topic_of(output: Output, *, shadow: bool = False) -> str | None:
+    """Return the topic that an output goes to: one of those beside its frames topic; None for none.
+
+    Of the past and of a shadow's sensors nothing is said: it must not replace the states that are known now.
+    What a shadow cannot read the worker beside it cannot read either.
+    """
+    topics, record = Topics.beside(output.topic), output.record
+    if shadow:
+        of_shadow: dict[type, str] = dict(zip((Detection, Coverage), topics.shadows, strict=True))
+        return of_shadow.get(type(record))
+    if isinstance(record, SensorState) and output.topic == topics.backfill:
+        return None
+    return topics.of(record)
 
 
 class Publisher:
@@ -52,7 +64,10 @@ class Publisher:
         headers: Callable[[Output], list[Header]],
         on_published: Callable[[Output, int], None],
         on_failure: Callable[[Exception], None],
+        *,
+        shadow: bool = False,
     ) -> None:
+        self._shadow = shadow
         self._codec, self._headers = codec, headers
         self._on_published, self._on_failure = on_published, on_failure
         self._loop = asyncio.get_running_loop()
@@ -90,7 +105,11 @@ class Publisher:
 
     def send(self, outputs: list[Output]) -> None:
         """Publish outputs in order; those for which there is no room wait."""
-        self._waiting.extend(output for output in outputs if not _is_of_the_past(output))
+        for output in outputs:
+            if topic_of(output, shadow=self._shadow) is None:
+                output.acknowledged()
+            else:
+                self._waiting.append(output)
         while self._waiting and self._produce(self._waiting[0]):
             self._waiting.popleft()
 
@@ -122,7 +141,7 @@ class Publisher:
         await asyncio.to_thread(self._thread.join)
 
     def _produce(self, output: Output) -> bool:
-        record, topic = output.record, topic_of(output)
+        record, topic = output.record, self._topic_of(output)
         if isinstance(record, DeadLetter):
             value, headers = record.value, record.wire_headers()
         else:
@@ -145,6 +164,9 @@ class Publisher:
             return False
         self._in_flight += 1
         return True
+
+    def _topic_of(self, output: Output) -> str:
+        return topic_of(output, shadow=self._shadow) or ""
 
     # -- on the poll thread -----------------------------------------------------------------------------
 
@@ -190,17 +212,9 @@ class Publisher:
         elif _too_large(error) and _shorten(output):
             self.send([output])
         else:
-            place = f"{topic_of(output)}[{output.partition}]"
+            place = f"{self._topic_of(output)}[{output.partition}]"
             reason = f" ({self._reason})" if self._reason else ""
             self._on_failure(DeliveryError(f"cannot publish to {place}: {error.str()}{reason}"))
-
-
-def _is_of_the_past(output: Output) -> bool:
-    """Let go of the state of a sensor that was there once: it must not replace the one that is known now."""
-    if not isinstance(output.record, SensorState) or output.topic != Topics.beside(output.topic).backfill:
-        return False
-    output.acknowledged()
-    return True
 
 
 def _too_large(error: KafkaError) -> bool:

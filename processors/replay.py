@@ -6,6 +6,9 @@
 It says what a worker that took over at `first` would say. Where the range that is meant begins `lead_s` later
 and ends `tail_s` earlier, all that is said of the range is as if the whole log had been heard: by then it is
 known what is active and a segment boundary has passed, and at the end what was open has ended.
+
+Where rollouts change what decides, these times are the longest of all that may decide. A run that a rollout
+opens needs less of a lead, since everything is off before it, and what a rollout closes has ended at once.
 """
 
 import logging
@@ -14,10 +17,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from processors.decision import Decision
+from processors.course import Course
+from processors.decision import Decision, DecisionSettings
 from processors.log import LogReader, Record
 from processors.partition import Output, Start
-from processors.pipeline import PartitionKey, Pipeline
+from processors.pipeline import PartitionKey, Pipeline, decision_of
 from processors.run import COVERAGE_WINDOWS
 from processors.score import Pcm, Scores
 from schemas.codec import Codec
@@ -58,28 +62,46 @@ class Stretch:
         return self.topic, self.partition
 
 
-def lead_s(decision: Decision) -> float:
+def deciding(course: Course) -> tuple[Decision, ...]:
+    """Return all that may ever decide, each once."""
+    stages = course.since(-1)
+    return tuple({decision.digest: decision for stage in stages for decision in stage.decisions}.values())
+
+
+def lead_s(course: Course) -> float:
     """Return how long before a range listening has to begin, for everything in the range to be known.
 
     A segment that reaches into the range begins after the boundary before it; to know what is active there,
     n windows before it must have been heard, and the first of these must be whole.
     """
+    return max((_lead_s(decision) for decision in deciding(course)), default=0.0)
+
+
+def tail_s(course: Course) -> float:
+    """Return how long after a range listening has to go on, for everything in the range to have ended."""
+    return max((_tail_s(decision) for decision in deciding(course)), default=0.0)
+
+
+def settled_s(course: Course) -> float:
+    """Return how long after a run's last record it is closed, and what was said of it complete."""
+    return max((_settled_s(decision) for decision in deciding(course)), default=0.0)
+
+
+def _lead_s(decision: Decision) -> float:
     spec = decision.spec
     return spec.window_s + (decision.rules.segment_windows + spec.n + 1) * spec.hop_s
 
 
-def tail_s(decision: Decision) -> float:
-    """Return how long after a range listening has to go on, for everything in the range to have ended."""
+def _tail_s(decision: Decision) -> float:
     return decision.spec.window_s + (decision.rules.segment_windows + 1) * decision.spec.hop_s
 
 
-def settled_s(decision: Decision) -> float:
-    """Return how long after a run's last record it is closed, and what was said of it complete."""
+def _settled_s(decision: Decision) -> float:
     rules = decision.rules
     return rules.idle_s + rules.margin_s + COVERAGE_WINDOWS * decision.spec.hop_s
 
 
-def start_of(reader: LogReader, stretch: Stretch, decision: Decision) -> Start:
+def start_of(reader: LogReader, stretch: Stretch, rules: DecisionSettings) -> Start:
     """Return where to begin, and from where to look who is live, as a worker that takes over does."""
     low, high = reader.limits_of(stretch.topic, stretch.partition)
     first = max(low, min(stretch.first, high))
@@ -88,7 +110,6 @@ def start_of(reader: LogReader, stretch: Stretch, decision: Decision) -> Start:
     before = reader.at(stretch.topic, stretch.partition, first - 1)
     if before is None:
         return Start(first, first, cut=True)
-    rules = decision.rules
     since_ms = before.timestamp - round((rules.idle_s + 3 * rules.margin_s) * 1000)
     scan_from = reader.offset_at(stretch.topic, stretch.partition, since_ms)
     scan_from = max(low, min(scan_from, first))
@@ -96,13 +117,16 @@ def start_of(reader: LogReader, stretch: Stretch, decision: Decision) -> Start:
 
 
 class Replayer:
-    """Drives the pipeline over stretches; `wanted` says of a record's key whether its sensor is meant."""
+    """Drives the pipeline over stretches; `wanted` says of a record's key whether its sensor is meant.
+
+    `score` scores windows for what decides about them.
+    """
 
     def __init__(
         self,
         pipeline: Pipeline,
         codec: Codec,
-        score: Callable[[Pcm], Scores],
+        score: Callable[[Decision, Pcm], Scores],
         wanted: Callable[[bytes], bool],
     ) -> None:
         self._pipeline, self._codec, self._score, self._wanted = pipeline, codec, score, wanted
@@ -158,7 +182,7 @@ class Replayer:
         pipeline = self._pipeline
         while (batch := pipeline.take(0.0)) is not None:
             try:
-                pipeline.scored(batch, self._score(batch.pcm), 0.0)
+                pipeline.scored(batch, self._score(decision_of(batch), batch.pcm), 0.0)
             except ScorerError as exc:
                 logger.error("%d windows FAILED: %s", len(batch.items), exc)
                 pipeline.failed(batch, 0.0)

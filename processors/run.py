@@ -52,6 +52,7 @@ class Slot:
     batched_s: float | None = None
     scored_s: float | None = None
     scored_by: str | None = None
+    traceparent: str | None = None
     scores: Scores | None = None
 
 
@@ -84,7 +85,7 @@ class Run:
         self.epoch = frame.epoch
         self.unacknowledged: dict[object, int] = {}
         self.closed = self.done = False
-        self.place, self._decision, self._decided = place, decision, decided
+        self.place, self.decision, self._decided = place, decision, decided
         taken_over = opening is Opening.TAKEN_OVER
         self._windower = Windower(decision, place.rate_hz, frame.first_sample, offset, taken_over=taken_over)
         self._next_undecided = self._windower.first_index
@@ -145,7 +146,7 @@ class Run:
             lowest = min(lowest, segment)
         if self._covered is not None:
             lowest = min(lowest, self._covered.first_window)
-        return self._windower.offset_at(lowest - self._decision.spec.n)
+        return self._windower.offset_at(lowest - self.decision.spec.n)
 
     def _decide(self, slot: Slot) -> Iterator[Said]:
         window, outcome = slot.window, slot.outcome
@@ -189,13 +190,13 @@ class Run:
     def _flush(self) -> Iterator[Said]:
         if self._covered is not None:
             covered, self._covered = self._covered, None
-            yield Said(covered.record(self._decision.digest), covered.first_window, None)
+            yield Said(covered.record(self.decision.digest), covered.first_window, None)
 
     def _detection(self, state: DetectionState, segment: Segment) -> Detection:
-        place, spec, first, cut = self.place, self._decision.spec, segment.first, segment.cut_at
+        place, spec, first, cut = self.place, self.decision.spec, segment.first, segment.cut_at
         label = spec.labels[segment.label]
         return Detection(
-            id=detection_id(place.sensor, self.epoch, label, first.start_sample, self._decision.digest),
+            id=detection_id(place.sensor, self.epoch, label, first.start_sample, self.decision.digest),
             sensor=place.sensor,
             label=label,
             state=state,
@@ -212,7 +213,7 @@ class Run:
             missing_samples=segment.missing,
             model_name=spec.name,
             model_version=spec.version,
-            decision_digest=self._decision.digest,
+            decision_digest=self.decision.digest,
             topic=place.topic,
             partition=place.partition,
             first_offset=first.first_offset,

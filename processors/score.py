@@ -1,42 +1,95 @@
-"""int16[B, window_samples] -> float32[B, labels]: ONNX Runtime in process, the embedded default."""
+"""int16[B, window_samples] -> float32[B, labels]: ONNX Runtime in process, the embedded default.
+
+What other processes score is `processors/triton`; how a graph is fed and read is here for both.
+"""
 
 import asyncio
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from pydantic import BeforeValidator
 
 from schemas.errors import ConfigurationError, ScorerError
-from schemas.model import MODEL_FILE, ModelSpec
+from schemas.model import MODEL_FILE, ModelInput, ModelSpec
 
 Pcm = NDArray[np.int16]
 Scores = NDArray[np.float32]
+T = TypeVar("T", bound=np.generic)
 
 _PROVIDER = "CPUExecutionProvider"
 ONNX_IDENTITY = f"onnxruntime/{onnxruntime.__version__}/{_PROVIDER}"
 _ONNX_DTYPES = {"int16": "tensor(int16)", "float32": "tensor(float)"}
 _QUIET = 3
+MAX_ENDPOINTS, MAX_PORT = 64, 65_535
+_ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(?P<port>[0-9]{1,5})")
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScorerSettings:
-    """How windows are scored in process.
+    """What scores windows, and how.
 
     Raises:
         ConfigurationError: a value that cannot work.
 
     """
 
+    kind: Literal["onnx", "triton"] = "onnx"
+    """ONNX Runtime in this process, or NVIDIA Tritons at `endpoints`."""
     threads: int = 1
-    """Batches that are scored at once, each by one thread."""
+    """In process: batches that are scored at once, each by one thread."""
+    endpoints: Annotated[tuple[str, ...], BeforeValidator(_split)] = ()
+    """Triton's gRPC addresses, each `host:port`; as text, with commas between them."""
+    channels: int = 2
+    """Connections to each endpoint."""
+    concurrency: int = 4
+    """Batches in flight at each endpoint."""
+    deadline_ms: int = 500
+    """A call that takes longer ejects its endpoint; one that is tried again may take longer each time."""
+    shared_memory: Literal["auto", "off", "system"] = "auto"
+    """`auto` uses it where an endpoint is on loopback and accepts it; `system` refuses one that does not."""
+    fallback: Literal["none", "onnx"] = "none"
+    """What scores while no endpoint is ready: nothing (lag grows), or ONNX Runtime in this process."""
+    start_timeout_s: float = 60.0
+    """How long a worker that starts waits for a first endpoint."""
+    tls: bool = False
+    """Endpoints are reached by TLS; by default the system's authorities are trusted."""
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.threads <= 256:
-            raise ConfigurationError("scorer.threads", self.threads, "1 to 256")
+        _check_between("threads", self.threads, 1, 256)
+        _check_between("channels", self.channels, 1, 64)
+        _check_between("concurrency", self.concurrency, 1, 256)
+        _check_between("deadline_ms", self.deadline_ms, 1, 30_000)
+        _check_between("start_timeout_s", self.start_timeout_s, 0, 3600)
+        self._check_endpoints()
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ConfigurationError("scorer.certificate_file and key_file", "one of them", "both or none")
+        if not self.tls and (self.ca_file or self.certificate_file):
+            raise ConfigurationError("scorer.tls", self.tls, "true where there is a certificate or a key")
+
+    def _check_endpoints(self) -> None:
+        if self.kind == "triton" and not 1 <= len(self.endpoints) <= MAX_ENDPOINTS:
+            accepted = f"1 to {MAX_ENDPOINTS} of host:port where scorer.kind is triton"
+            raise ConfigurationError("scorer.endpoints", self.endpoints, accepted)
+        for endpoint in self.endpoints:
+            match = _ENDPOINT.fullmatch(endpoint)
+            if match is None or not 1 <= int(match["port"]) <= MAX_PORT:
+                accepted = "host:port, such as triton:8001 or [::1]:8001"
+                raise ConfigurationError("scorer.endpoints", endpoint, accepted)
+        if len(set(self.endpoints)) != len(self.endpoints):
+            raise ConfigurationError("scorer.endpoints", self.endpoints, "every endpoint once")
 
 
 class Scored(NamedTuple):
@@ -96,16 +149,13 @@ class OnnxScorer:
 
     def run(self, pcm: Pcm) -> Scores:
         """Return float32[B, labels] for int16[B, window_samples], here and now."""
-        fed = self._spec.input
-        values = pcm if fed.dtype == "int16" else pcm.astype(np.float32) * np.float32(fed.scale)
-        size = fed.batch or len(values)
+        values = fed(pcm, self._spec.input)
+        size = self._spec.input.batch or len(values)
         parts = [self._run_part(values[at : at + size], size) for at in range(0, len(values), size)]
         return np.concatenate(parts)
 
     def _run_part(self, values: NDArray[np.generic], size: int) -> Scores:
-        given = len(values)
-        if given < size:  # the graph takes one batch size only: fill up, and drop what that gives
-            values = np.concatenate([values, np.zeros((size - given, values.shape[1]), values.dtype)])
+        given, values = len(values), filled_up(values, size)
         try:
             (raw,) = self._session.run([self._spec.output.name], {self._spec.input.name: values})
         except Exception as exc:  # ONNX Runtime raises its own classes, without a common one of theirs
@@ -113,7 +163,7 @@ class OnnxScorer:
         expected = (size, len(self._spec.labels))
         if raw.shape != expected:
             raise ScorerError(f"the model gave scores of shape {raw.shape}; accepted: {expected}")
-        return _activated(raw[:given].astype(np.float32, copy=False), self._spec.output.activation)
+        return activated(raw[:given].astype(np.float32, copy=False), self._spec.output.activation)
 
     async def close(self) -> None:
         """Wait for the threads to finish."""
@@ -150,7 +200,20 @@ def _check_shape(key: str, shape: list[int | str | None], batch: int | None, siz
         raise ConfigurationError(key, f"[{batch or 'B'}, {size}]", f"the graph's shape, {shape}")
 
 
-def _activated(raw: Scores, activation: str) -> Scores:
+def fed(pcm: Pcm, as_input: ModelInput) -> NDArray[np.int16] | NDArray[np.float32]:
+    """Turn int16[B, window_samples] into what the graph takes."""
+    return pcm if as_input.dtype == "int16" else pcm.astype(np.float32) * np.float32(as_input.scale)
+
+
+def filled_up(values: NDArray[T], size: int) -> NDArray[T]:
+    """Add windows of zeros up to `size`, for a graph that takes one batch size; drop what they give."""
+    if len(values) >= size:
+        return values
+    return np.concatenate([values, np.zeros((size - len(values), values.shape[1]), values.dtype)])
+
+
+def activated(raw: Scores, activation: str) -> Scores:
+    """Turn the graph's output, float32[B, labels], into scores."""
     if activation == "sigmoid":
         with np.errstate(over="ignore"):  # e^100 is inf, and 1 / inf is the 0 that it should be
             return np.float32(1) / (np.float32(1) + np.exp(-raw))
@@ -159,3 +222,8 @@ def _activated(raw: Scores, activation: str) -> Scores:
         scores: Scores = powers / powers.sum(axis=1, keepdims=True)
         return scores
     return raw
+
+
+def _check_between(key: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise ConfigurationError(f"scorer.{key}", value, f"{least} to {most}")

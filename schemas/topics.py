@@ -7,7 +7,7 @@ from schemas.deadletter import DeadLetter
 from schemas.detection import Detection
 from schemas.sensor import SensorState
 
-_FRAMES, _BACKFILL = "audio.frames", ".backfill"
+_FRAMES, _BACKFILL, _SHADOW = "audio.frames", ".backfill", ".shadow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,16 @@ class Topics:
         return self._named("audio.dead-letters")
 
     @property
+    def control(self) -> str:
+        """Which model counts from when on; one partition."""
+        return self._named("audio.control")
+
+    @property
+    def shadows(self) -> tuple[str, ...]:
+        """What a model in the shadow of another heard, and listened to."""
+        return self.detections + _SHADOW, self.coverage + _SHADOW
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """All that a worker writes; each has as many partitions as the frames topic."""
         return self.detections, self.coverage, self.sensors, self.dead_letters
@@ -59,7 +69,7 @@ class Topics:
     @property
     def every(self) -> tuple[str, ...]:
         """All of them."""
-        return self.frames, self.backfill, *self.outputs
+        return self.frames, self.backfill, *self.outputs, *self.shadows, self.control
 
     def of(self, record: Detection | Coverage | SensorState | DeadLetter) -> str:
         """Return the topic of an output."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
+from earwitness.analysis.following import deciding_in
 from earwitness.analysis.listener import Listener, Pace, Report, Told
 from earwitness.analysis.lookup import about
 from earwitness.analysis.plan import Plan, ReplaySettings
@@ -41,6 +42,8 @@ class Job:
     plan: Plan
     pace: Pace | None
     scores: Path | None
+    labels: tuple[str, ...]
+    """Of all models that may score: the columns of that file."""
 
 
 def listen(settings: ReadSettings, plan: Plan, how: ReplaySettings, stop: Event) -> Iterator[Told]:
@@ -53,7 +56,8 @@ def listen(settings: ReadSettings, plan: Plan, how: ReplaySettings, stop: Event)
     pace = _pace(settings(), plan, how)
     shares = _shares(plan, min(how.jobs or os.cpu_count() or 1, len(plan.stretches)))
     with score_parts(how.scores, len(shares)) as parts:
-        jobs = [Job(share, pace, part) for share, part in zip(shares, parts, strict=True)]
+        labels = () if how.scores is None else _labels(settings(), plan)
+        jobs = [Job(share, pace, part, labels) for share, part in zip(shares, parts, strict=True)]
         if len(jobs) == 1:
             yield from _do(settings(), jobs[0], stop)
         else:
@@ -64,7 +68,7 @@ def _do(settings: Settings, job: Job, stop: Stop) -> Iterator[Told]:
     if job.scores is None:
         yield from Listener(settings, job.plan, stop, job.pace).listen()
         return
-    with ScoreWriter(job.scores, settings.decision().spec.labels) as scores:
+    with ScoreWriter(job.scores, job.labels) as scores:
         yield from Listener(settings, job.plan, stop, job.pace, scores.add).listen()
 
 
@@ -125,6 +129,13 @@ def _shares(plan: Plan, jobs: int) -> list[Plan]:
     return [replace(plan, stretches=tuple(share)) for share in shares]
 
 
+def _labels(settings: Settings, plan: Plan) -> tuple[str, ...]:
+    """Return the labels of all that may decide about the stretches, each once."""
+    with LogReader(settings.kafka.librdkafka()) as reader:
+        found = deciding_in(reader, plan, settings.detect)
+    return tuple(dict.fromkeys(label for decision in found for label in decision.spec.labels))
+
+
 def _pace(settings: Settings, plan: Plan, how: ReplaySettings) -> Pace | None:
     """Return when which sound is due: the first of the range that is meant, in a moment.
 
@@ -135,7 +146,7 @@ def _pace(settings: Settings, plan: Plan, how: ReplaySettings) -> Pace | None:
     with LogReader(settings.kafka.librdkafka()) as reader:
         firsts = [_first_meant(reader, plan, stretch) for stretch in plan.stretches]
     begins = [record.timestamp for record in firsts if record is not None]
-    led = 0 if plan.wanted.begin_us is None else round(1000 * lead_s(settings.decision()))
+    led = 0 if plan.wanted.begin_us is None else round(1000 * lead_s(plan.course))
     begin_ms = min(begins, default=0) + led
     if plan.wanted.clock is TimeBase.BROKER and plan.wanted.begin_us is not None:
         begin_ms = plan.wanted.begin_us // 1000

@@ -7,14 +7,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from earwitness.analysis.plan import InRange, Plan
+from earwitness.scoring import in_process
 from earwitness.settings import Settings
 from processors.batch import BatchSettings
+from processors.decision import Decision
 from processors.log import LogReader, Record
 from processors.partition import Output, Start
 from processors.pipeline import PartitionKey, Pipeline
 from processors.replay import TICK_S, Replayer, Stop, Stretch, paced, start_of
 from processors.run import Slot
-from processors.score import OnnxScorer
+from processors.score import OnnxScorer, Pcm, Scores
 from schemas.deadletter import DeadLetter
 from schemas.detection import Detection
 
@@ -90,19 +92,21 @@ class Listener:
         decided: Callable[[Slot], None] | None = None,
     ) -> None:
         self._client, self._plan, self._pace, self._stop = settings.kafka.librdkafka(), plan, pace, stop
-        self._decision, codec = settings.decision(), settings.codec()
-        scorer = OnnxScorer(settings.model_directory, self._decision.spec, settings.scorer)
+        decision, codec = settings.decision(), settings.codec()
+        self._rules = decision.rules
         self._heard, self._in_range = decided, InRange(plan)
         batch = BatchSettings(max_windows=settings.batch.max_windows, max_wait_ms=0)
-        pipeline = Pipeline(self._decision, codec, batch, self._decided)
-        self._replayer = Replayer(pipeline, codec, scorer.run, self._wanted)
+        pipeline = Pipeline(decision, codec, batch, self._decided)
+        for topic in {stretch.topic for stretch in plan.stretches}:
+            pipeline.set_course(topic, plan.course)
+        self._replayer = Replayer(pipeline, codec, _Scorers(settings).run, self._wanted)
         self._report, self._told_records = Report(), 0
 
     def listen(self) -> Iterator[Told]:
         """Listen to all stretches of the plan at once; the Report comes last."""
         began_s = time.monotonic()
         with LogReader(self._client) as reader:
-            starts = {s.key: start_of(reader, s, self._decision) for s in self._plan.stretches}
+            starts = {s.key: start_of(reader, s, self._rules) for s in self._plan.stretches}
             for output in self._replayer.run(starts, self._records(reader, starts)):
                 yield from self._tell(output)
             quiet = [s.key for s in self._plan.stretches if self._has_gone_quiet(reader, s)]
@@ -165,6 +169,24 @@ class Listener:
         if self._stop.is_set() or stretch.end < reader.limits_of(*stretch.key)[1]:
             return False  # what lives has grown meanwhile, whatever our clock says
         last = reader.at(*stretch.key, stretch.end - 1)
-        rules = self._decision.rules
-        quiet_s = rules.idle_s + rules.margin_s + TICK_S
+        quiet_s = self._rules.idle_s + self._rules.margin_s + TICK_S
         return last is not None and time.time() - last.timestamp / 1000 > quiet_s
+
+
+class _Scorers:
+    """Scores in this process, with a model for each decision; each is opened when it is first needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._open: dict[str, OnnxScorer] = {}
+
+    def run(self, decision: Decision, pcm: Pcm) -> Scores:
+        """Return float32[B, labels] for int16[B, window_samples].
+
+        Raises:
+            ConfigurationError: the model is not there, or is another than the one that was rolled out.
+
+        """
+        if decision.digest not in self._open:
+            self._open[decision.digest] = in_process(self._settings, decision.spec)
+        return self._open[decision.digest].run(pcm)

@@ -12,7 +12,7 @@ from pathlib import Path
 from earwitness.analysis.errors import NoSoundError
 from earwitness.analysis.lookup import SLACK_S, Lookup
 from earwitness.analysis.wanted import TimeBase, Wanted, utc_text
-from processors.decision import Decision
+from processors.course import Course
 from processors.replay import Stretch, lead_s, settled_s, tail_s
 from processors.window import Window
 from schemas.coverage import Coverage
@@ -25,7 +25,7 @@ LATE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to listen to again, to answer for the sound that is meant.
+    """What to listen to again, to answer for the sound that is meant, and what decides about it.
 
     `frames` are the frames in the range by partition, where the broker's clock names it. `removed` counts the
     records of the stretches that retention has removed.
@@ -35,6 +35,7 @@ class Plan:
     stretches: tuple[Stretch, ...]
     frames: Mapping[int, tuple[int, int]] | None
     removed: int
+    course: Course
 
     @property
     def records(self) -> int:
@@ -95,6 +96,8 @@ class ReplaySettings:
     more_after_s: float = 0.0
     everywhere: bool = False
     scores: Path | None = None
+    one_model: bool = False
+    """The model of the settings hears all of it: rollouts are not followed."""
 
     def __post_init__(self) -> None:
         if self.speed is not None and not 0 < self.speed <= 1e6:
@@ -106,7 +109,7 @@ class ReplaySettings:
                 raise ConfigurationError(key, value, "0 to 86400 s")
 
 
-def plan(lookup: Lookup, decision: Decision, wanted: Wanted, how: ReplaySettings | None = None) -> Plan:
+def plan(lookup: Lookup, course: Course, wanted: Wanted, how: ReplaySettings | None = None) -> Plan:
     """Find what has to be listened to.
 
     Raises:
@@ -118,28 +121,28 @@ def plan(lookup: Lookup, decision: Decision, wanted: Wanted, how: ReplaySettings
     if wanted.begin_us is None and wanted.end_us is None:
         stretches += _whole(lookup, wanted)
     else:
-        stretches += _covered(lookup, decision, wanted, how)
-        stretches += _appended(lookup, decision, wanted, how)
+        stretches += _covered(lookup, course, wanted, how)
+        stretches += _appended(lookup, course, wanted, how)
     if wanted.clock is TimeBase.BROKER:
         frames = lookup.frame_offsets(wanted)
-    present = [(s, _present(lookup, _until_settled(lookup, decision, s))) for s in _joined(stretches)]
+    present = [(s, _present(lookup, _until_settled(lookup, course, s))) for s in _joined(stretches)]
     removed = sum(there.first - stretch.first for stretch, there in present)
     found = tuple(there for _, there in present if there.first < there.end)
     if not found:
         raise nothing_heard(lookup, wanted)
-    return Plan(wanted, found, frames, removed)
+    return Plan(wanted, found, frames, removed, course)
 
 
 def _whole(lookup: Lookup, wanted: Wanted) -> list[Stretch]:
     return _stretches(lookup, wanted, lookup.reader.limits(lookup.frames))
 
 
-def _appended(lookup: Lookup, decision: Decision, wanted: Wanted, how: ReplaySettings) -> list[Stretch]:
+def _appended(lookup: Lookup, course: Course, wanted: Wanted, how: ReplaySettings) -> list[Stretch]:
     """Find what was appended in that time: no worker may have said anything of it yet.
 
     The sensors' clocks are taken to be off by as much as they are now.
     """
-    before_s, after_s = lead_s(decision) + how.more_before_s, tail_s(decision) + how.more_after_s
+    before_s, after_s = lead_s(course) + how.more_before_s, tail_s(course) + how.more_after_s
     if wanted.clock is TimeBase.BROKER:
         return _stretches(lookup, wanted, lookup.frame_offsets(wanted.widened(before_s, after_s)))
     wide, found = wanted.widened(before_s + LATE_S, after_s + LATE_S), []
@@ -160,12 +163,12 @@ def _stretches(lookup: Lookup, wanted: Wanted, bounds: Mapping[int, tuple[int, i
     return [Stretch(topic, number, *bounds[number]) for number in lookup.partitions_of(wanted, topic)]
 
 
-def _covered(lookup: Lookup, decision: Decision, wanted: Wanted, how: ReplaySettings) -> list[Stretch]:
+def _covered(lookup: Lookup, course: Course, wanted: Wanted, how: ReplaySettings) -> list[Stretch]:
     """Find the sound through coverage; the lead and the tail count samples: a sensor's clock may step.
 
     Coverage is read twice, since that of an hour of a large fleet is more than one would keep in memory.
     """
-    before_s, after_s = lead_s(decision) + how.more_before_s, tail_s(decision) + how.more_after_s
+    before_s, after_s = lead_s(course) + how.more_before_s, tail_s(course) + how.more_after_s
     slack_s = SLACK_S + max(before_s, after_s)
     edges: dict[tuple[str | None, str | None], tuple[int, int]] = {}
     for said, meant in lookup.nearby(wanted, slack_s, everywhere=how.everywhere):
@@ -196,13 +199,13 @@ def _joined(stretches: Iterable[Stretch]) -> list[Stretch]:
     return [found[key] for key in sorted(found) if found[key].first < found[key].end]
 
 
-def _until_settled(lookup: Lookup, decision: Decision, stretch: Stretch) -> Stretch:
+def _until_settled(lookup: Lookup, course: Course, stretch: Stretch) -> Stretch:
     """Read on until every run that ended is closed, and what coverage had not said yet is in."""
     reader, (_, high) = lookup.reader, lookup.reader.limits_of(*stretch.key)
     last = reader.at(*stretch.key, min(stretch.end, high) - 1)
     if last is None or stretch.end >= high:
         return stretch
-    after_ms = last.timestamp + round((settled_s(decision) + tail_s(decision)) * 1000) + 1
+    after_ms = last.timestamp + round((settled_s(course) + tail_s(course)) * 1000) + 1
     return replace(stretch, end=max(stretch.end, min(high, reader.offset_at(*stretch.key, after_ms) + 1)))
 
 

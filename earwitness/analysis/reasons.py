@@ -20,6 +20,8 @@ class Reason(StrEnum):
     SHORT = "short"
     M_OF_N = "m of n not reached"
     ANOTHER_LABEL = "another label"
+    NO_SUCH_LABEL = "no such label"
+    """The model that counted does not know it."""
     BELOW_THRESHOLD = "below threshold"
     NOT_PUBLISHED = "not published"
     """With the settings at hand it is a detection; the workers ran with others, or have not said so yet."""

@@ -3,8 +3,8 @@
     range ──► plan ──► listen, in processes ──► detections ──► standard output, a file, a topic
                                   └──► scores of every window (Parquet)
 
-The detections in the range are those that a worker with the same decision digest publishes, by id and field
-by field.
+The detections in the range are those that workers with the same settings publish, by id and field by field;
+by default rollouts are followed as they were.
 """
 
 import sys
@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError, Message
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from earwitness.analysis.following import Following
 from earwitness.analysis.heard import WRITTEN, write_detections
 from earwitness.analysis.listen import ReadSettings, listen
 from earwitness.analysis.listener import Progress as Read
@@ -59,6 +60,8 @@ class Replayed:
     plan: Plan
     stopped: bool
     """Whether it was ended early: what is told is not all."""
+    followed: str = ""
+    """Which rollouts were followed, or were not; empty where there were none."""
 
     def as_text(self) -> str:
         """Return what a person wants to know on one line."""
@@ -93,7 +96,7 @@ def replay(
     _check_targets(settings, how, targets)
     with LogReader(settings.kafka.librdkafka()) as reader:
         lookup = Lookup(reader, settings.codec(), settings.tenant, settings.frames_topics[0])
-        planned = plan(lookup, settings.decision(), wanted, how)
+        planned, followed = planned_by(settings, lookup, wanted, how)
         stop, said, report = stopped(), list[Detection](), Report()
         with _topic(settings, targets.topic) as publish, _progress(planned) as advance:
             for told in listen(read_settings, planned, how, stop):
@@ -110,7 +113,16 @@ def replay(
     found = sorted(upserted(said), key=lambda d: (d.sensor, d.start_us, d.label))
     if targets.file is not None:
         write_detections(targets.file, found)
-    return Replayed(found, report, planned, stop.is_set())
+    return Replayed(found, report, planned, stop.is_set(), followed)
+
+
+def planned_by(settings: Settings, lookup: Lookup, wanted: Wanted, how: ReplaySettings) -> tuple[Plan, str]:
+    """Find what to listen to, what decides about it, and what is to be said of rollouts."""
+    with Following(settings, lookup, one_model=how.one_model) as following:
+        planned = plan(lookup, following.course, wanted, how)
+        while following.refresh():  # one that was announced meanwhile may begin before what is planned ends
+            planned = plan(lookup, following.course, wanted, how)
+        return planned, following.remark(planned)
 
 
 def _check_targets(settings: Settings, how: ReplaySettings, targets: Targets) -> None:

@@ -1,6 +1,7 @@
 """Windows and their scores -> Parquet: one row a window, one column a label, for DuckDB and pandas.
 
-Rows come in no particular order: sort them by sensor, epoch and window.
+Rows come in no particular order: sort them by sensor, epoch and window. Where several models scored, a label
+that a window's model does not have is null.
 """
 
 import tempfile
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from processors.run import Slot
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, StopError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -20,7 +21,7 @@ ROWS = 10_000
 
 
 class ScoreWriter:
-    """Writes scores to a file, a bounded number of rows in memory.
+    """Writes scores to a file, a bounded number of rows in memory; `labels` are those of all models.
 
     Raises:
         ConfigurationError: the file cannot be written, or pyarrow is not installed.
@@ -28,8 +29,8 @@ class ScoreWriter:
     """
 
     def __init__(self, path: Path, labels: Sequence[str]) -> None:
-        self._labels, self._rows = tuple(labels), list[dict[str, Any]]()
-        self._schema = _schema(self._labels)
+        self._known, self._rows = frozenset(labels), list[dict[str, Any]]()
+        self._schema = _schema(labels)
         self._writer = _open(path, self._schema)
 
     def __enter__(self) -> "ScoreWriter":
@@ -41,7 +42,9 @@ class ScoreWriter:
 
     def add(self, slot: Slot) -> None:
         """Take a window whose outcome is known."""
-        window, place = slot.window, slot.run.place
+        window, place, spec = slot.window, slot.run.place, slot.run.decision.spec
+        if not self._known.issuperset(spec.labels):
+            raise StopError(f"{place.sensor}: no column for the scores of {spec.name}/{spec.version}")
         row = {
             "sensor": place.sensor,
             "epoch": place.epoch,
@@ -52,14 +55,15 @@ class ScoreWriter:
             "start": window.start_us,
             "end": window.end_us,
             "outcome": str(slot.outcome),
+            "model": f"{spec.name}/{spec.version}",
             "missing_samples": window.missing,
             "topic": place.topic,
             "partition": place.partition,
             "first_offset": window.first_offset,
             "last_offset": window.last_offset,
         }
-        scores = [None] * len(self._labels) if slot.scores is None else slot.scores.tolist()
-        self._rows.append(row | {_column(label): s for label, s in zip(self._labels, scores, strict=True)})
+        scores = [None] * len(spec.labels) if slot.scores is None else slot.scores.tolist()
+        self._rows.append(row | {_column(label): s for label, s in zip(spec.labels, scores, strict=True)})
         if len(self._rows) >= ROWS:
             self._write()
 
@@ -108,6 +112,7 @@ def _schema(labels: Sequence[str]) -> "pyarrow.Schema":
     fixed: list[tuple[str, Any]] = [("sensor", text), ("epoch", text), ("window", pa.int64())]
     fixed += [(name, pa.int64()) for name in ("start_sample", "end_sample")]
     fixed += [("sample_rate_hz", pa.int32()), ("start", time), ("end", time), ("outcome", text)]
+    fixed += [("model", text)]
     fixed += [("missing_samples", pa.int64()), ("topic", text), ("partition", pa.int32())]
     fixed += [("first_offset", pa.int64()), ("last_offset", pa.int64())]
     return pa.schema([*fixed, *((_column(label), pa.float32()) for label in labels)])

@@ -53,6 +53,9 @@ def replay(
 ) -> None:
     """Listen again to recorded sound, with any model and settings; the worker's own give its detections.
 
+    With the settings of file and environment, rollouts are followed: each sensor is heard with the model that
+    counted for it then. A model that is asked for here (--model, --set model.… or window.…) hears all of it.
+
     Example: earwitness replay --sensor 'hall-*' --from -1h -m my-model --out heard.parquet
     """
     from earwitness.analysis.plan import ReplaySettings
@@ -66,6 +69,7 @@ def replay(
         more_after_s=post_roll,
         everywhere=everywhere,
         scores=scores,
+        one_model=_asks_for_a_model(model, setting),
     )
     wanted = read_wanted(sensor, begin, end, clock)
     given = partial(read_settings, config, setting, broker, model)
@@ -73,6 +77,8 @@ def replay(
     quiet = out is not None or to_topic is not None
     targets = Targets((lambda _: None) if quiet else (lambda found: show(line(found))), out, to_topic, force)
     replayed = replay(given, wanted, how, targets, stop_on_signals)
+    if replayed.followed:
+        complain(replayed.followed)
     complain(replayed.as_text())
     if replayed.stopped:
         complain("earwitness: stopped before the end: this is not all")
@@ -135,12 +141,15 @@ def explain(
 ) -> None:
     """Say why a sound was not a detection: what happened to it, and what its windows scored.
 
+    They are scored with the model that counted for the sensor then, unless one is asked for here (--model,
+    --set model.… or window.…).
+
     Example: earwitness explain --sensor kitchen --at 2026-01-31T03:12:00Z --label smoke_alarm
     """
     from dataclasses import asdict
     from json import dumps
 
-    from earwitness.analysis.explain import Question
+    from earwitness.analysis.case import Question
     from earwitness.analysis.explain import explain as explained
     from earwitness.analysis.wanted import Wanted, parse_time
 
@@ -149,8 +158,16 @@ def explain(
     at_us = parse_time(at, "--at", time.time_ns() // 1000)
     wanted = Wanted((sensor,), at_us, at_us + max(1, round(seconds * 1e6)), read_clock(clock), literal=True)
     settings = read_settings(config, setting, broker, model)
-    for finding in explained(settings, Question(wanted, label)):
+    one_model = _asks_for_a_model(model, setting)
+    for finding in explained(settings, Question(wanted, label), one_model=one_model):
         show(dumps(asdict(finding), ensure_ascii=False) if as_json else f"{finding.reason}: {finding.text}")
+
+
+def _asks_for_a_model(model: str | None, settings: list[str] | None) -> bool:
+    """Say whether a particular model is asked for; where models are to be found does not ask for one."""
+    keys = [setting.partition("=")[0] for setting in settings or []]
+    named = (key for key in keys if key != "model.catalogue")
+    return model is not None or any(key.startswith(("model.", "window.")) for key in named)
 
 
 def _speed(text: str) -> float | None:

@@ -20,6 +20,7 @@ from earwitness.analysis.wanted import Wanted
 from earwitness.settings import Settings, load_settings
 from infra.local.kafka import KafkaServer
 from models.catalogue import find
+from processors.course import Course
 from processors.log import LogReader
 from processors.score import OnnxScorer
 from producers.clips import ClipPool
@@ -41,7 +42,7 @@ def test_replay_against_the_scorer_alone(kafka: KafkaServer, shared_data: Path) 
 
     settings = partial(_settings, tenant.servers, tenant.name)
     with LogReader(tenant.client) as reader:
-        planned = plan(Lookup(reader, settings().codec(), tenant.topics), settings().decision(), Wanted())
+        planned = plan(Lookup(reader, settings().codec(), tenant.topics), Course(settings().decision()), Wanted())
     windows = SENSORS * (2 * int(SECONDS) - 1)
     alone, one, two = list[float](), list[float](), list[float]()
     said = []

@@ -15,7 +15,9 @@ from earwitness.settings import Settings, load_settings
 from processors.app import Worker
 from processors.metrics import Metrics
 from processors.score import Pcm, Scored
+from processors.scorers import Scorers
 from processors.transport import RecordBatch
+from tests.processors.rig import opener
 
 
 class NothingHeard:
@@ -53,9 +55,10 @@ class TimedWorker(Worker):
 async def _run(settings: Settings, frames: int, windows: int) -> dict[str, float]:
     decision = settings.decision()
     scorer, stop = NothingHeard(len(decision.spec.labels)), asyncio.Event()
-    connections = settings.connections()
+    connections, scorers = settings.connections(), Scorers(opener(scorer))
+    await scorers.open(decision)
     worker = TimedWorker(
-        decision, settings.codec(), scorer, Metrics(), connections, settings.worker, settings.batch
+        decision, settings.codec(), scorers, Metrics(), connections, settings.worker, settings.batch
     )
     running = asyncio.create_task(worker.run(stop))
     while worker.frames < frames or scorer.windows < windows:

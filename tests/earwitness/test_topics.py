@@ -92,10 +92,13 @@ def test_on_kafka_topics_are_made_once_and_are_what_a_worker_accepts(
     check_topics(admin, topics, embedded=False, backfill=True)
     found = admin.describe([*names, "none"])
     assert list(found) == names
+    control = found.pop(topics.control)
+    assert (control.partitions, control.replicas, control.cleanup_policy) == (1, 1, "compact")
+    assert control.timestamp_type == "LogAppendTime"
     assert {(topic.partitions, topic.replicas) for topic in found.values()} == {(3, 1)}
     assert found[topics.frames].timestamp_type == found[topics.detections].timestamp_type == "LogAppendTime"
     assert found[topics.sensors].cleanup_policy == "compact"
-    for name in set(names) - {topics.sensors}:
+    for name in set(found) - {topics.sensors}:
         assert (found[name].cleanup_policy, found[name].retention_ms) == ("delete", 2 * DAY_MS)
 
 
@@ -125,7 +128,7 @@ def test_what_is_heard_in_a_backfill_goes_beside_the_live_frames() -> None:
 
 def test_on_kafka_only_what_is_missing_is_made(servers: str, admin: TopicAdmin, topics: Topics) -> None:
     make(servers, topics.frames, 3, message_timestamp_type="LogAppendTime")
-    assert sorted(admin.create(topics, 3, 1, 7)) == sorted((topics.backfill, *topics.outputs))
+    assert sorted(admin.create(topics, 3, 1, 7)) == sorted(set(topics.every) - {topics.frames})
     until_listed(admin, topics.outputs)
     check_topics(admin, topics, embedded=False)
 

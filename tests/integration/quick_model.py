@@ -18,13 +18,18 @@ LABELS = ("loud", "bright", "growing")
 _OPSET, _IR = 17, 9
 
 
-def write_quick_model(directory: Path, busy_channels: int = 0) -> Path:
-    """Write model.onnx and spec.json; with `busy_channels` it also does that much useless work."""
+def write_quick_model(
+    directory: Path, busy_channels: int = 0, version: str = "1", loud_at: float = 800.0
+) -> Path:
+    """Write model.onnx and spec.json; with `busy_channels` it also does that much useless work.
+
+    At a level of `loud_at` the score of loud is one half.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    onnx.save(_model(busy_channels), directory / MODEL_FILE)
+    onnx.save(_model(busy_channels, loud_at), directory / MODEL_FILE)
     spec = ModelSpec(
         name="busy" if busy_channels else "quick",
-        version="1",
+        version=version,
         sample_rate_hz=RATE_HZ,
         window_samples=WINDOW_SAMPLES,
         hop_samples=HOP_SAMPLES,
@@ -39,7 +44,7 @@ def write_quick_model(directory: Path, busy_channels: int = 0) -> Path:
     return directory
 
 
-def _model(busy_channels: int) -> onnx.ModelProto:
+def _model(busy_channels: int, loud_at: float) -> onnx.ModelProto:
     constants: dict[str, NDArray[Any]] = {
         "begin": np.array([0], np.int64),
         "sixteenth": np.array([16], np.int64),
@@ -49,7 +54,7 @@ def _model(busy_channels: int) -> onnx.ModelProto:
         "end": np.array([WINDOW_SAMPLES], np.int64),
         "time": np.array([1], np.int64),
         "one": np.array(1, np.float32),
-        "loud_gain": np.array(1 / 800, np.float32),
+        "loud_gain": np.array(1 / loud_at, np.float32),
         "bright_gain": np.array(1 / 300, np.float32),
         "growing_gain": np.array(1 / 100, np.float32),
     }

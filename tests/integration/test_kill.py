@@ -1,8 +1,4 @@
-"""Workers killed and stopped under load: what they said together is what one says who was never disturbed.
-
-The undisturbed one is a fresh group that reads the same topic afterwards, from its start. It publishes the
-same ids to the same topics, so what it says is what follows the ends that the topics had before it began.
-"""
+"""Workers killed and stopped under load: what they said together is what one says who was never disturbed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,33 +9,24 @@ import pytest
 from infra.local.kafka import KafkaServer
 from producers.clips import ClipPool
 from producers.fleet import FleetReport, FleetSettings
-from schemas.coverage import Coverage
-from schemas.detection import Detection, DetectionState
+from schemas.detection import DetectionState
 from tests.integration.harness import (
     IDLE_AND_MARGIN_S,
     Playing,
     Programs,
     Tenant,
-    covered,
     play,
     timelines,
     unended,
     wait_until,
 )
+from tests.integration.undisturbed import Said, accounted_for, all_is_said, stored, undisturbed
 
 PARTITIONS, SENSORS, SECONDS = 8, 20, 48.0
 KILL_AFTER_S, STOP_AFTER_S = 8.0, 26.0
 """Sound in the log by then; the second is soon after somebody has taken the first one's partitions over."""
 STOP_WITHIN_S = 10.0
 FRAME_MS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What workers published."""
-
-    detections: list[Detection]
-    coverage: list[Coverage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,51 +66,18 @@ def _case(tenant: Tenant, programs: Programs, model: Path, recordings: ClipPool)
     stopped_in_s = second.terminate()
     last = programs.work(tenant, model)
     report = playing.finish()
-    wait_until(lambda: _all_is_said(tenant, report), "all runs are closed", IDLE_AND_MARGIN_S + 60)
+    wait_until(lambda: all_is_said(tenant, report), "all runs are closed", IDLE_AND_MARGIN_S + 60)
     assert last.assignments > 0, "the replacement was never given a partition"
     committed, ends = tenant.committed(tenant.name), tenant.ends(tenant.topics.frames)
-    disturbed = Said(tenant.detections(), tenant.coverage())
-    undisturbed = _judge(tenant, programs, model, report)
-    return Case(report, disturbed, undisturbed, stopped_in_s, second.process.exit_status, committed, ends)
+    disturbed = Said.of(tenant)
+    never = undisturbed(tenant, programs, model, report)
+    return Case(report, disturbed, never, stopped_in_s, second.process.exit_status, committed, ends)
 
 
 def _reach(playing: Playing, sound_s: float) -> None:
     """Wait until so much sound of every sensor is in the log."""
     frames = SENSORS * sound_s * 1000 / FRAME_MS
     wait_until(lambda: playing.publisher.counts.acknowledged >= frames, f"{sound_s:g} s of sound", SECONDS)
-
-
-def _all_is_said(tenant: Tenant, report: FleetReport) -> bool:
-    if len(tenant.silent()) < SENSORS or unended(tenant.detections()):
-        return False
-    return _accounted_for(tenant.coverage()) == _stored(report)
-
-
-def _accounted_for(coverage: list[Coverage]) -> dict[str, list[tuple[int, int]]]:
-    return {sensor: covered(timeline) for (sensor, _), timeline in timelines(coverage).items()}
-
-
-def _stored(report: FleetReport) -> dict[str, list[tuple[int, int]]]:
-    return {sensor: [(0, samples)] for sensor, samples in report.samples_acknowledged.items()}
-
-
-def _judge(tenant: Tenant, programs: Programs, model: Path, report: FleetReport) -> Said:
-    """Have a fresh group read the same topic, alone."""
-    since = {topic: tenant.ends(topic) for topic in (tenant.topics.detections, tenant.topics.coverage)}
-    judge = programs.work(tenant, model, worker__group=f"{tenant.name}-judge")
-
-    def said() -> Said:
-        topics = tenant.topics
-        return Said(tenant.detections(since[topics.detections]), tenant.coverage(since[topics.coverage]))
-
-    def done() -> bool:
-        now = said()
-        return not unended(now.detections) and _accounted_for(now.coverage) == _stored(report)
-
-    wait_until(done, "a fresh group has read everything", 120)
-    judge.terminate()
-    assert judge.process.exit_status == 0
-    return said()
 
 
 @pytest.mark.timeout(600)
@@ -146,7 +100,7 @@ def test_every_detection_that_became_active_has_ended(case: Case) -> None:
 
 def test_coverage_says_the_same_of_every_sample(case: Case) -> None:
     assert timelines(case.disturbed.coverage) == timelines(case.undisturbed.coverage)
-    assert _accounted_for(case.disturbed.coverage) == _stored(case.report)
+    assert accounted_for(case.disturbed.coverage) == stored(case.report)
 
 
 def test_the_kill_made_somebody_say_things_twice(case: Case) -> None:

@@ -3,9 +3,9 @@
 Each is a subclass that changes one thing of one partition's worker; the rest is the real code.
 """
 
-from collections.abc import Mapping
 from typing import ClassVar
 
+from processors.decision import Decision
 from processors.detect import Change, Detector, Scores
 from processors.partition import LogRecord, Output, Partition, Start, _Sensor
 from processors.pcm import Pcm
@@ -20,13 +20,14 @@ class Mutant(Pipeline):
 
     PARTITION: ClassVar[type[Partition]] = Partition
 
-    def assign(self, starts: Mapping[PartitionKey, Start]) -> None:
-        super().assign(starts)
-        emit, score, counts = self._outputs.append, self._batcher.feed, self._counts
-        self.partitions = {
-            key: self.PARTITION(*key, start, self.decision, self._codec, emit, score, counts)
-            for key, start in starts.items()
-        }
+    def _partition(self, key: PartitionKey, start: Start) -> Partition:
+        emit, score, counts, course = (
+            self._outputs.append,
+            self._queue,
+            self._counts,
+            self._courses.get(key[0]),
+        )
+        return self.PARTITION(*key, start, self.decision, self._codec, emit, score, counts, None, course)
 
 
 class _ForgetsWhereSensorsStand(Partition):
@@ -46,9 +47,11 @@ class NoExpected(Mutant):
 class _Changed(Partition):
     """A partition whose new runs are changed before they hear anything."""
 
-    def _run_for(self, sensor: _Sensor, frame: AudioFrame, offset: int, opening: Opening | None) -> Run:
+    def _run_for(
+        self, sensor: _Sensor, decision: Decision, frame: AudioFrame, offset: int, opening: Opening | None
+    ) -> Run:
         before = sensor.run
-        run = super()._run_for(sensor, frame, offset, opening)
+        run = super()._run_for(sensor, decision, frame, offset, opening)
         if run is not before:
             self._change(run, frame, offset, opening)
         return run
@@ -66,7 +69,7 @@ class _Loud(Detector):
 
 class _SaysWhatOthersHaveSaid(_Changed):
     def _change(self, run: Run, frame: AudioFrame, offset: int, opening: Opening | None) -> None:
-        run._detector = _Loud(self._decision, run._detector._unknown_until)
+        run._detector = _Loud(run.decision, run._detector._unknown_until)
 
 
 class NoQuiet(Mutant):
@@ -110,7 +113,7 @@ class _Forgetful(Detector):
 class _ForgetsSegments(_Changed):
     def _change(self, run: Run, frame: AudioFrame, offset: int, opening: Opening | None) -> None:
         run._windower.__class__ = _KeepsAnchors
-        run._detector = _Forgetful(self._decision, run._detector._unknown_until)
+        run._detector = _Forgetful(run.decision, run._detector._unknown_until)
 
 
 class NoSegment(Mutant):
@@ -127,7 +130,7 @@ class _OneLate(Windower):
 class _KeepsOneWindowTooFew(_Changed):
     def _change(self, run: Run, frame: AudioFrame, offset: int, opening: Opening | None) -> None:
         rate_hz = frame.sample_rate_hz
-        run._windower = _OneLate(self._decision, rate_hz, frame.first_sample, offset, taken_over=not opening)
+        run._windower = _OneLate(run.decision, rate_hz, frame.first_sample, offset, taken_over=not opening)
 
 
 class OffByOne(Mutant):
@@ -157,9 +160,13 @@ class NoCoverageHold(Mutant):
 
 
 class _TakesEverybodyForNew(Partition):
-    def _run_for(self, sensor: _Sensor, frame: AudioFrame, offset: int, opening: Opening | None) -> Run:
+    def _run_for(
+        self, sensor: _Sensor, decision: Decision, frame: AudioFrame, offset: int, opening: Opening | None
+    ) -> Run:
         fresh = sensor.run is None
-        return super()._run_for(sensor, frame, offset, opening or (Opening.OPENED if fresh else None))
+        return super()._run_for(
+            sensor, decision, frame, offset, opening or (Opening.OPENED if fresh else None)
+        )
 
 
 class NoUnknown(Mutant):

@@ -5,6 +5,7 @@ activity and detections are read off it. Only the records' classes and the ids, 
 their own, come from `schemas`.
 """
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +37,9 @@ class Heard:
     epoch: bytes
     rate_hz: int
     channels: int
+    decision: Decision | None
     last_ms: int = 0
+    latest_ms: int = 0
     frames: list[Entry] = field(default_factory=list)
     firsts: list[int] = field(default_factory=list)
     pcm: Pcm = field(default_factory=lambda: np.zeros(0, np.int16))
@@ -88,20 +91,40 @@ class Truth:
     """Run, start, end and outcome of all that was appended."""
 
 
-def oracle(log: Sequence[Entry], decision: Decision) -> Truth:
+Rolled = Sequence[tuple[int, Decision | None, Decision | None, float]]
+"""Rollouts, by time: from when on, what decides, what decides for a share of the sensors, and that share."""
+
+
+def oracle(log: Sequence[Entry], decision: Decision, rolled: Rolled = ()) -> Truth:
     """Decide a whole log."""
-    runs, letters = _admit(log, decision)
+    runs, letters = _admit(log, decision, rolled)
+    runs = [run for run in runs if run.decision is not None]
     detections: list[Detection] = []
     outcomes: list[tuple[Heard, int, int, Outcome]] = []
     for run in runs:
         run.lay_out()
-        windows = _Windows(run, decision)
+        assert run.decision is not None
+        windows = _Windows(run, run.decision)
         outcomes += [(run, *stretch) for stretch in windows.outcomes()]
         detections += windows.detections()
     return Truth(frozenset(detections), frozenset(letters), runs, outcomes)
 
 
-def _admit(log: Sequence[Entry], decision: Decision) -> tuple[list[Heard], list[Letter]]:
+def _decides(first: Decision, rolled: Rolled, key: bytes, latest_ms: int) -> Decision | None:
+    """Say what decides for a sensor whose latest append time is this."""
+    counts: Decision | None = first
+    place = int(hashlib.sha256(key).hexdigest()[:13], 16) / 16**13
+    for at_ms, model, candidate, share in rolled:
+        if at_ms <= latest_ms:
+            counts = candidate if place < share else model
+    return counts
+
+
+def _digest(decision: Decision | None) -> str | None:
+    return None if decision is None else decision.digest
+
+
+def _admit(log: Sequence[Entry], decision: Decision, rolled: Rolled) -> tuple[list[Heard], list[Letter]]:
     """Apply the first rule: which frames count, and in which run."""
     idle_ms = decision.rules.idle_s * 1000
     runs: list[Heard] = []
@@ -127,12 +150,14 @@ def _admit(log: Sequence[Entry], decision: Decision) -> tuple[list[Heard], list[
             if -max_gap_s <= away_s < 0:
                 continue
             opens = abs(away_s) > max_gap_s
-        if run is None or opens:
-            run = Heard(entry.key.decode(), sound.epoch, sound.rate_hz, sound.channels)
+        latest_ms = max(entry.timestamp, run.latest_ms if run else 0)
+        counts = _decides(decision, rolled, entry.key, latest_ms)
+        if run is None or opens or _digest(counts) != _digest(run.decision):
+            run = Heard(entry.key.decode(), sound.epoch, sound.rate_hz, sound.channels, counts)
             latest[entry.key] = run
             runs.append(run)
         run.frames.append(entry)
-        run.last_ms = entry.timestamp
+        run.last_ms, run.latest_ms = entry.timestamp, latest_ms
     return runs, letters
 
 

@@ -15,9 +15,11 @@ from processors.partition import Output, Start
 from processors.pipeline import Pipeline
 from processors.publish import Publisher
 from processors.score import OnnxScorer, Scorer
+from processors.scorers import OpenScorer, Scorers
 from schemas.codec import Codec
 from schemas.coverage import Outcome
 from schemas.detection import Detection, DetectionState
+from schemas.model import ModelSpec
 from tests.processors.shell import TOPICS, Record
 from tests.processors.tiny_model import WINDOW, write_model
 
@@ -51,6 +53,15 @@ class Rig:
         return self.metrics.registry.get_sample_value("earwitness_windows_total", labels) or 0.0
 
 
+def opener(scorer: Scorer) -> OpenScorer:
+    """Return what gives a scorer that is there already."""
+
+    async def given(_: ModelSpec) -> Scorer:
+        return scorer
+
+    return given
+
+
 @asynccontextmanager
 async def rig_on(
     broker: str,
@@ -75,12 +86,13 @@ async def rig_on(
         lambda output, _: published.append(output),
         failures.append,
     )
-    pipeline = Pipeline(decision, codec, batch)
+    pipeline, scorers = Pipeline(decision, codec, batch), Scorers(opener(scorer))
+    await scorers.open(decision)
     pipeline.assign({KEY: Start(0, 0)})
-    engine = Engine(pipeline, codec, scorer, publisher, metrics, batch, failures.append)
+    engine = Engine(pipeline, codec, scorers, publisher, metrics, batch, failures.append)
     try:
         yield Rig(engine, publisher, metrics, codec, published, failures), scorer
     finally:
         engine.close()
         await publisher.close(0)
-        await scorer.close()
+        await scorers.close()

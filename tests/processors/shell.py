@@ -109,7 +109,10 @@ def end_of(broker: str, topic: str, partition: int) -> int:
 
 def until_listed(admin: TopicAdmin, names: Iterable[str], partitions: int = 3) -> None:
     """Wait until the broker lists topics, which takes a moment after they were made."""
-    deadline_s, wanted = monotonic() + DEADLINE_S, dict.fromkeys(names, partitions)
+    deadline_s, wanted = (
+        monotonic() + DEADLINE_S,
+        {name: 1 if name.endswith(Topics().control) else partitions for name in names},
+    )
     while admin.partitions(wanted) != wanted:
         assert monotonic() < deadline_s
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processors.batch import Batch, BatchSettings
+from processors.course import Course
 from processors.decision import Decision
 from processors.partition import Output, Start
 from processors.pipeline import Pipeline
@@ -63,7 +64,9 @@ class Workers:
         r: random.Random,
         pipeline: type[Pipeline] = Pipeline,
         scan: Scan = scan_from,
+        course: Course | None = None,
     ) -> None:
+        self._course = course or Course(decision)
         self._log, self._decision, self._r = log, decision, r
         self._kind, self._scan = pipeline, scan
         self._pipeline = self._new_pipeline()
@@ -89,7 +92,9 @@ class Workers:
 
     def _new_pipeline(self) -> Pipeline:
         settings = BatchSettings(max_windows=self._r.randint(1, 9), max_wait_ms=5)
-        return self._kind(self._decision, CODEC, settings)
+        made = self._kind(self._decision, CODEC, settings)
+        made.set_course(KEY[0], self._course)
+        return made
 
     def _last_mark(self) -> int:
         return self.reading.marks[-1] - self._log[0].offset
@@ -236,6 +241,8 @@ def _is_true(record: Coverage, truth: Truth) -> bool:
         and record.last_offset == ends_in.offset
         and record.start_us in (run.utc(start, holds), run.utc(start, first_inside))
         and record.end_us in (run.utc(end, ends_in), run.utc(end, run.frame_at(end)))
+        and run.decision is not None
+        and record.decision_digest == run.decision.digest
         and record.missing_samples == run.missing(start, end)
         and _same_level(record.level, run, start, end)
     )

@@ -4,6 +4,8 @@ from schemas.codec import Record
 from schemas.coverage import Coverage, Level, Outcome
 from schemas.detection import Detection, DetectionState
 from schemas.frame import AudioFrame, Encoding
+from schemas.model import ModelSpec
+from schemas.rollout import Mode, Rollout
 from schemas.sensor import Presence, SensorState
 
 EPOCH = bytes.fromhex("019a0b1c2d3e7f4a8b5c6d7e8f901234")
@@ -85,4 +87,24 @@ SENSOR = SensorState(
     last_offset=1,
     level=LEVEL,
 )
-RECORDS: list[Record] = [FRAME, DETECTION, COVERAGE, EXPIRED, SENSOR]
+SPEC = ModelSpec(
+    name="starter",
+    version="2",
+    sample_rate_hz=16_000,
+    window_samples=16_000,
+    hop_samples=8_000,
+    labels=("Möwe 🐦",),
+    thresholds={"Möwe 🐦": 0.5},
+    m=1,
+    n=1,
+    licence="Apache-2.0",
+    digest="ab" * 32,
+)
+ROLLOUT = Rollout(
+    at_us=1_750_000_000_123_456,
+    mode=Mode.SPLIT,
+    model=SPEC.model_dump_json(),
+    candidate=SPEC.model_copy(update={"version": "3"}).model_dump_json(),
+    share=0.25,
+)
+RECORDS: list[Record] = [FRAME, DETECTION, COVERAGE, EXPIRED, SENSOR, ROLLOUT]

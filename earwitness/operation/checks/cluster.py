@@ -122,9 +122,11 @@ def _ask(case: Case, name: str) -> Found | Finding:
 def _refusal(case: Case, name: str, exc: KafkaException) -> Finding:
     if exc.args[0].code() not in _MISSING:
         return warn(name, f"cannot be looked at: {exc.args[0].str()}", "allow DESCRIBE on it")
-    spare = Topics.beside(name).backfill == name and not case.settings.topics.backfill
-    if spare:
+    tenant, ours = Topics.beside(name), case.settings.topics
+    if name == tenant.backfill and not ours.backfill:
         return warn(name, "missing", f"dead letters cannot be retried without it: {CREATE}")
+    if name in tenant.shadows and not ours.shadow:
+        return warn(name, "missing", f"no model can be tried in the shadow of another: {CREATE}")
     return broken(name, "missing", CREATE)
 
 
@@ -142,7 +144,8 @@ def _config(case: Case, name: str) -> Mapping[str, str]:
 def _wrong(case: Case, tenant: Topics, found: Mapping[str, Found], nodes: int) -> Iterator[Finding]:
     frames = found.get(tenant.frames)
     for topic in found.values():
-        if frames is not None and len(topic.partitions) != len(frames.partitions):
+        counts = topic.name != tenant.control
+        if counts and frames is not None and len(topic.partitions) != len(frames.partitions):
             count = f"{len(topic.partitions)} partitions, where {frames.name} has {len(frames.partitions)}"
             yield broken(topic.name, count, "give them the same number; workers refuse to start")
         yield from _copies(topic, nodes)
@@ -176,13 +179,14 @@ def _copies(topic: Found, nodes: int) -> Iterator[Finding]:
 
 def _configured(tenant: Topics, topic: Found) -> Iterator[Finding]:
     if topic.config.get(TIMESTAMP_TYPE) != "LogAppendTime":
-        read = topic.name in (tenant.frames, tenant.backfill)
+        read = topic.name in (tenant.frames, tenant.backfill, tenant.control)
         say = broken if read else warn
         advice = f"set {TIMESTAMP_TYPE}=LogAppendTime" + ("; workers refuse to start" if read else "")
         yield say(topic.name, f"{TIMESTAMP_TYPE} is {topic.config.get(TIMESTAMP_TYPE)}", advice)
-    policy, should = topic.config.get(CLEANUP_POLICY), "compact" if topic.name == tenant.sensors else "delete"
+    compacted = topic.name in (tenant.sensors, tenant.control)
+    policy, should = topic.config.get(CLEANUP_POLICY), "compact" if compacted else "delete"
     if policy != should:
-        say = broken if topic.name == tenant.frames else warn
+        say = broken if topic.name in (tenant.frames, tenant.control) else warn
         yield say(topic.name, f"{CLEANUP_POLICY} is {policy}", f"set {CLEANUP_POLICY}={should}")
     retention = topic.number(RETENTION_MS)
     if should == "delete" and retention is not None and 0 <= retention < SHORT_RETENTION_MS:

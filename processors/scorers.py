@@ -1,0 +1,110 @@
+"""Decision -> Scorer: one for each model that windows wait for, opened in the background.
+
+Opening a model takes time, and may fail: its windows wait, partitions are held and lag grows, and it is tried
+again and again. What no window has asked for in a while is closed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from time import monotonic
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+
+from processors.decision import Decision
+from processors.score import Scorer
+from schemas.errors import ConfigurationError
+from schemas.model import ModelSpec
+
+logger = logging.getLogger(__name__)
+
+OpenScorer = Callable[[ModelSpec], Awaitable[Scorer]]
+Model = tuple[str, str, str]
+"""Name, version and digest: decisions that differ in thresholds only share a scorer."""
+IDLE_S = 60.0
+RETRY_S = 10.0
+
+
+class Scorers:
+    """The scorers of one worker; `open_scorer` may raise ConfigurationError, and is then called again."""
+
+    def __init__(self, open_scorer: OpenScorer) -> None:
+        self._open_scorer = open_scorer
+        self._open: dict[Model, Scorer] = {}
+        self._opening: dict[Model, asyncio.Task[None]] = {}
+        self._used_s: dict[Model, float] = {}
+        self.identity = "none"
+        """Of the scores that were given last."""
+
+    @property
+    def concurrency(self) -> int:
+        """Batches that are worth having in flight."""
+        return max((scorer.concurrency for scorer in self._open.values()), default=1)
+
+    async def open(self, decision: Decision) -> None:
+        """Open a decision's scorer now.
+
+        Raises:
+            ConfigurationError: the model cannot be used.
+
+        """
+        model = _model(decision)
+        if model not in self._open:
+            self._open[model] = await self._open_scorer(decision.spec)
+            self.identity = self._open[model].identity
+        self._used_s[model] = monotonic()
+
+    def ready(self, decision: Decision) -> bool:
+        """Say whether a decision's scorer is open; if not, it will be."""
+        model = _model(decision)
+        self._used_s[model] = monotonic()
+        if model in self._open:
+            return True
+        if model not in self._opening:
+            task = asyncio.create_task(self._open_at_last(decision))
+            self._opening[model] = task
+            task.add_done_callback(lambda _: self._opening.pop(model, None))
+        return False
+
+    def scorer(self, decision: Decision) -> Scorer:
+        """Return a decision's scorer, which is open."""
+        return self._open[_model(decision)]
+
+    async def close_idle(self, needed: Iterable[Decision], busy: Callable[[], bool]) -> None:
+        """Close what nobody has asked for lately and nobody is about to; nothing while batches are scored."""
+        keep = {_model(decision) for decision in needed}
+        for model in list(self._open):
+            if model not in keep and not busy() and monotonic() > self._used_s[model] + IDLE_S:
+                scorer = self._open.pop(model)
+                logger.info("model %s/%s: no longer needed", *model[:2])
+                await scorer.close()
+
+    async def close(self) -> None:
+        """Let go of all of them."""
+        for task in list(self._opening.values()):
+            task.cancel()
+        await asyncio.gather(*self._opening.values(), return_exceptions=True)
+        for scorer in self._open.values():
+            await scorer.close()
+        self._open.clear()
+
+    async def _open_at_last(self, decision: Decision) -> None:
+        tries = AsyncRetrying(
+            retry=retry_if_exception_type(ConfigurationError),
+            wait=wait_exponential_jitter(initial=0.5, max=RETRY_S),
+            before_sleep=_complain,
+        )
+        async for attempt in tries:
+            with attempt:
+                await self.open(decision)
+        logger.info("model %s/%s: ready to score", *_model(decision)[:2])
+
+
+def _model(decision: Decision) -> Model:
+    spec = decision.spec
+    return spec.name, spec.version, spec.digest
+
+
+def _complain(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    logger.error("a model is not there, its windows wait, attempt %d: %s", state.attempt_number, error)

@@ -1,0 +1,191 @@
+"""Batches of windows -> scores, on one or more NVIDIA Tritons, whatever becomes of any of them.
+
+    score ─► least busy endpoint that is ready ─► answer
+      ▲            │ late or away: ejected; the batch goes elsewhere, and may take longer there
+      │            │ busy: after a pause
+      │            │ failed: if silence fails there too, the endpoint is ejected; else failing twice is final
+      └────────────┘
+    none ready: ONNX Runtime in process, if that is the fallback; or wait, for as long as it takes
+
+A batch waits for its turn without a deadline; the deadline counts from the call. Nothing is given up but
+what is bad itself, so a backlog is always made up.
+"""
+
+import asyncio
+import random
+from dataclasses import dataclass
+from time import monotonic
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processors.metrics import Metrics
+from processors.score import Pcm, Scored, Scorer, ScorerSettings, Scores, activated, fed, filled_up
+from processors.triton.admission import EjectedError, Metadata
+from processors.triton.endpoint import ENDINGS, LONGEST_S
+from processors.triton.pool import Place, Pool
+from processors.triton.verdict import Verdict, verdict_of, words_of
+from schemas.errors import ScorerError, StopError
+from schemas.model import ModelSpec
+
+PAUSE_S, LONGEST_PAUSE_S = 0.01, 1.0
+
+
+@dataclass(slots=True)
+class _Trial:
+    """One batch, and how often it was in vain."""
+
+    pcm: Pcm
+    metadata: Metadata | None
+    late: int = 0
+    busy: int = 0
+
+
+class _Part(NamedTuple):
+    scores: Scores
+    identity: str
+
+
+class TritonScorer:
+    """Scores one model at several endpoints; `start` it on the loop that it is used on, and `close` it.
+
+    Raises:
+        ConfigurationError: a file that TLS needs cannot be read.
+
+    """
+
+    def __init__(
+        self, spec: ModelSpec, settings: ScorerSettings, metrics: Metrics, fallback: Scorer | None = None
+    ) -> None:
+        self.concurrency = settings.concurrency * len(settings.endpoints)
+        self.identity = "triton"
+        self._spec, self._metrics, self._fallback = spec, metrics, fallback
+        self._deadline_s = settings.deadline_ms / 1000
+        self._pool = Pool(spec, settings, metrics, replaceable=fallback is not None)
+        self._suspects = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Check every endpoint that answers, and wait until one is ready or something else scores.
+
+        Raises:
+            ConfigurationError: one serves something else, or none answers and there is no fallback.
+
+        """
+        try:
+            await self._pool.start()
+        except BaseException:
+            await self.close()
+            raise
+        ready = self._pool.ready
+        if ready and ready[0].admission:
+            self.identity = ready[0].admission.served.identity
+        elif self._fallback:
+            self.identity = self._fallback.identity
+
+    async def score(self, pcm: Pcm, traceparent: str | None = None) -> Scored:
+        """Return float32[B, labels] for int16[B, window_samples], from whoever can.
+
+        Raises:
+            ScorerError: the batch itself is bad.
+            StopError: every endpoint serves something else by now, and there is no fallback.
+
+        """
+        trial = _Trial(pcm, (("traceparent", traceparent),) if traceparent else None)
+        parts: list[_Part] = []
+        while len(trial.pcm):  # an endpoint may take fewer windows at once than there are
+            parts.append(await self._score_some(trial))
+            trial.pcm = trial.pcm[len(parts[-1].scores) :]
+        if len(parts) == 1:
+            return Scored(*parts[0])
+        identities = dict.fromkeys(part.identity for part in parts)
+        return Scored(np.concatenate([part.scores for part in parts]), ", ".join(identities))
+
+    async def close(self) -> None:
+        """Let go of all connections; what waits or is in flight is cancelled."""
+        await self._pool.close()
+        if self._fallback is not None:
+            await self._fallback.close()
+
+    async def _score_some(self, trial: _Trial) -> _Part:
+        while (place := await self._pool.take()) is not None:
+            try:
+                return await self._call(place, trial)
+            except ENDINGS as exc:
+                part = await self._recover(exc, place, trial)
+                if part is not None:
+                    return part
+            finally:
+                self._pool.release()
+            self._metrics.scorer_retries.inc()
+        return await self._fall_back(trial.pcm)
+
+    async def _call(self, place: Place, trial: _Trial) -> _Part:
+        endpoint, admission = place
+        values = self._values(trial.pcm[: admission.served.max_batch])
+        deadline_s = min(LONGEST_S, max(endpoint.deadline_s, self._deadline_s * 2**trial.late))
+        since_s, outcome = monotonic(), "cancelled"
+        try:
+            raw = await admission.score(values, deadline_s, trial.metadata)
+            outcome = "ok"
+        except ENDINGS as exc:
+            outcome = "moved" if isinstance(exc, EjectedError) else verdict_of(exc).value
+            raise
+        finally:
+            call_s = monotonic() - since_s
+            self._metrics.observe_scorer_call(endpoint.address, outcome, call_s)
+        endpoint.took(call_s)
+        windows = min(len(trial.pcm), admission.served.max_batch)
+        return _Part(activated(raw[:windows], self._spec.output.activation), admission.served.identity)
+
+    async def _recover(self, error: Exception, place: Place, trial: _Trial) -> _Part | None:
+        """Do what an error asks for; return scores if the batch got through after all, or None: again.
+
+        Raises:
+            ScorerError: the batch is bad.
+
+        """
+        if isinstance(error, EjectedError):
+            place.endpoint.eject(place.admission, str(error))
+            return None
+        verdict = verdict_of(error)
+        if verdict is Verdict.SUSPECT:
+            return await self._examine(place, trial)
+        if verdict is Verdict.BUSY:
+            trial.busy += 1
+            longest_s = min(LONGEST_PAUSE_S, PAUSE_S * 2**trial.busy)
+            await asyncio.sleep(random.uniform(0, longest_s))  # noqa: S311 - spreads, hides nothing
+            return None
+        late = verdict is Verdict.LATE
+        trial.late += late
+        place.endpoint.eject(place.admission, words_of(error), late=late)
+        return None
+
+    async def _examine(self, place: Place, trial: _Trial) -> _Part | None:
+        """Find out whose fault it was: suspects one at a time, lest one fails for its company again."""
+        async with self._suspects:
+            try:
+                await place.admission.try_silence(place.endpoint.deadline_s)
+            except ENDINGS as exc:
+                place.endpoint.eject(place.admission, f"it fails on silence: {words_of(exc)}")
+                return None
+            try:
+                return await self._call(place, trial)
+            except ENDINGS as exc:
+                if isinstance(exc, EjectedError) or verdict_of(exc) is not Verdict.SUSPECT:
+                    return await self._recover(exc, place, trial)
+                spec = self._spec
+                at = f"Triton {place.endpoint.address}, model {spec.name}/{spec.version}"
+                raise ScorerError(f"{at}: {words_of(exc)}") from exc
+
+    async def _fall_back(self, pcm: Pcm) -> _Part:
+        if self._fallback is None:
+            raise StopError("nothing is there to score")
+        scored = await self._fallback.score(pcm)
+        self._metrics.scorer_fallback_windows.inc(len(pcm))
+        return _Part(*scored)
+
+    def _values(self, pcm: Pcm) -> NDArray[np.generic]:
+        fixed = self._spec.input.batch
+        values: NDArray[np.generic] = fed(pcm, self._spec.input)
+        return filled_up(values, fixed) if fixed else values
