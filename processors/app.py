@@ -305,6 +305,10 @@ class Worker:
         metrics.partitions_held.set(len(self.held))
         metrics.sensors_live.set(sum(p.open_runs for p in self._partitions.values()))
         metrics.sensors_missing.set(self._missing())
+        pipeline = self._engine.pipeline
+        metrics.backlog_windows.set(pipeline.backlog)
+        oldest_s = pipeline.oldest_s
+        metrics.backlog_seconds.set(0.0 if oldest_s is None else monotonic() - oldest_s)
         metrics.outputs_unacknowledged.set(self._publisher.unacknowledged)
         metrics.add(self._engine.pipeline.take_counts())
         for key, partition in self._partitions.items():

@@ -63,6 +63,11 @@ class Batcher(Generic[T]):
         """Add a window, int16[length]."""
         self._waiting.append((item, pcm, now_s))
 
+    @property
+    def oldest_s(self) -> float | None:
+        """When the first window that waits was ready; None while nothing waits."""
+        return self._waiting[0][2] if self._waiting else None
+
     def due_s(self) -> float | None:
         """Return when the next batch is to be taken, or None while nothing waits."""
         if not self._waiting:

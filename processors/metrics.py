@@ -94,6 +94,14 @@ class Metrics:
             ["partition"],
             registry=registry,
         )
+        self.backlog_windows = Gauge(
+            "earwitness_backlog_windows", "Windows that wait, or are being scored.", registry=registry
+        )
+        self.backlog_seconds = Gauge(
+            "earwitness_backlog_seconds",
+            "How long the oldest window has waited; grows while the scorer is away.",
+            registry=registry,
+        )
         self.committed_lag_records = Gauge(
             "earwitness_committed_lag_records",
             "Records appended since the low-water mark; never zero while sensors are live.",

@@ -71,6 +71,12 @@ class Pipeline:
         waiting = sum(len(batcher) for _, batcher in self._batchers.values())
         return waiting + sum(len(batch.items) for batch in self._scoring)
 
+    @property
+    def oldest_s(self) -> float | None:
+        """When the oldest window that waits, or is being scored, was ready; None where there is none."""
+        waiting = [at_s for _, batcher in self._batchers.values() if (at_s := batcher.oldest_s) is not None]
+        return min([*waiting, *(batch.oldest_s for batch in self._scoring)], default=None)
+
     def set_course(self, topic: str, course: Course) -> None:
         """Let the stages of a course decide for a topic; none may begin in what has been read."""
         self._courses[topic] = course

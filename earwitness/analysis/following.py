@@ -31,13 +31,13 @@ class Following:
     """
 
     def __init__(self, settings: Settings, lookup: Lookup, *, one_model: bool = False) -> None:
-        self._reader, self._topic, self._one_model = lookup.reader, lookup.frames, one_model
+        self._topic, self._one_model = lookup.frames, one_model
         decision = settings.decision()
         self.course = Course(decision)
         self._model = _name(decision)
         self._rollouts: Rollouts | None = None
         control = Topics.beside(self._topic).control
-        if settings.kafka.embedded or control not in self._reader.topics():
+        if settings.kafka.embedded or control not in lookup.reader.topics():
             logger.debug("no %s: nothing was ever rolled out", control)
             return
         client, codec = settings.kafka.librdkafka(), settings.codec()
@@ -58,11 +58,10 @@ class Following:
         self.course = self._rollouts.courses[self._topic]
         return True
 
-    def remark(self, plan: Plan) -> str:
-        """Say which rollouts count in what is planned, and whether they are followed; empty without any."""
-        if self._rollouts is None or not self._rollouts.announced[self._topic]:
+    def remark(self, begin_ms: int | None, end_ms: int | None) -> str:
+        """Say which rollouts count for frames appended in a time, and whether they are followed, if any."""
+        if self._rollouts is None or begin_ms is None or end_ms is None:
             return ""
-        begin_ms, end_ms = span_ms(self._reader, plan)
         found = _counting(self._rollouts.announced[self._topic], begin_ms, end_ms)
         if not found:
             return ""
@@ -73,7 +72,7 @@ class Following:
         return f"follows {count}: {which}"
 
 
-def span_ms(reader: LogReader, plan: Plan) -> tuple[int, int]:
+def _span_ms(reader: LogReader, plan: Plan) -> tuple[int, int]:
     """Return from when to when, about, the records of the stretches were appended."""
     edges = [
         record.timestamp
@@ -88,7 +87,7 @@ def deciding_in(reader: LogReader, plan: Plan, rules: DecisionSettings) -> list[
     """Return all that may decide about the stretches, each once: with room for brokers' clocks."""
     course, first_ms, last_ms = plan.course, 0, 0
     if course.stages:
-        first_ms, last_ms = span_ms(reader, plan)
+        first_ms, last_ms = _span_ms(reader, plan)
     room_ms = round((rules.idle_s + 4 * rules.margin_s) * 1000)
     now, *later = course.since(first_ms - room_ms)
     stages = [now, *(stage for stage in later if stage.at_ms <= last_ms + room_ms)]

@@ -2,8 +2,8 @@
 
 import heapq
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 
 from earwitness.analysis.plan import InRange, Plan
@@ -30,7 +30,7 @@ class Report:
     """What was listened to, and how long that took.
 
     `records` were read, `frames` of them are of the sensors that are meant; windows by outcome and seconds of
-    sound are those in the range.
+    sound are those in the range; they were appended from `begin_ms` to `end_ms`, None where there are none.
     """
 
     records: int = 0
@@ -39,11 +39,14 @@ class Report:
     sound_s: float = 0.0
     dead_letters: int = 0
     elapsed_s: float = 0.0
+    begin_ms: int | None = None
+    end_ms: int | None = None
 
     def count(self, slot: Slot) -> None:
         """Count a window of the range, and the sound that it adds."""
         outcome, fresh = str(slot.outcome), slot.window.fresh
         self.windows[outcome] = self.windows.get(outcome, 0) + 1
+        self._span(slot.window.appended_ms, slot.window.appended_ms)
         self.sound_s += (fresh.end_sample - fresh.start_sample) / slot.run.place.rate_hz
 
     def add(self, other: "Report") -> None:
@@ -55,6 +58,12 @@ class Report:
         self.elapsed_s = max(self.elapsed_s, other.elapsed_s)
         for outcome, count in other.windows.items():
             self.windows[outcome] = self.windows.get(outcome, 0) + count
+        if other.begin_ms is not None and other.end_ms is not None:
+            self._span(other.begin_ms, other.end_ms)
+
+    def _span(self, begin_ms: int, end_ms: int) -> None:
+        self.begin_ms = begin_ms if self.begin_ms is None else min(self.begin_ms, begin_ms)
+        self.end_ms = end_ms if self.end_ms is None else max(self.end_ms, end_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +116,9 @@ class Listener:
         began_s = time.monotonic()
         with LogReader(self._client) as reader:
             starts = {s.key: start_of(reader, s, self._rules) for s in self._plan.stretches}
-            for output in self._replayer.run(starts, self._records(reader, starts)):
-                yield from self._tell(output)
+            with closing(self._records(reader, starts)) as records:  # before its reader is
+                for output in self._replayer.run(starts, records):
+                    yield from self._tell(output)
             quiet = [s.key for s in self._plan.stretches if self._has_gone_quiet(reader, s)]
             for output in self._replayer.finish(quiet):
                 yield from self._tell(output)
@@ -118,7 +128,7 @@ class Listener:
         report.elapsed_s = time.monotonic() - began_s
         yield report
 
-    def _records(self, reader: LogReader, starts: Mapping[PartitionKey, Start]) -> Iterator[Record | None]:
+    def _records(self, reader: LogReader, starts: Mapping[PartitionKey, Start]) -> Generator[Record | None]:
         stretches = [replace(s, first=starts[s.key].scan_from) for s in self._plan.stretches]
         if self._pace is not None:
             yield from self._paced(stretches, self._pace)

@@ -96,7 +96,8 @@ def replay(
     _check_targets(settings, how, targets)
     with LogReader(settings.kafka.librdkafka()) as reader:
         lookup = Lookup(reader, settings.codec(), settings.tenant, settings.frames_topics[0])
-        planned, followed = planned_by(settings, lookup, wanted, how)
+        with Following(settings, lookup, one_model=how.one_model) as following:
+            planned = _planned(lookup, following, wanted, how)
         stop, said, report = stopped(), list[Detection](), Report()
         with _topic(settings, targets.topic) as publish, _progress(planned) as advance:
             for told in listen(read_settings, planned, how, stop):
@@ -113,16 +114,14 @@ def replay(
     found = sorted(upserted(said), key=lambda d: (d.sensor, d.start_us, d.label))
     if targets.file is not None:
         write_detections(targets.file, found)
-    return Replayed(found, report, planned, stop.is_set(), followed)
+    return Replayed(found, report, planned, stop.is_set(), following.remark(report.begin_ms, report.end_ms))
 
 
-def planned_by(settings: Settings, lookup: Lookup, wanted: Wanted, how: ReplaySettings) -> tuple[Plan, str]:
-    """Find what to listen to, what decides about it, and what is to be said of rollouts."""
-    with Following(settings, lookup, one_model=how.one_model) as following:
+def _planned(lookup: Lookup, following: Following, wanted: Wanted, how: ReplaySettings) -> Plan:
+    planned = plan(lookup, following.course, wanted, how)
+    while following.refresh():  # one that was announced meanwhile may begin before what is planned ends
         planned = plan(lookup, following.course, wanted, how)
-        while following.refresh():  # one that was announced meanwhile may begin before what is planned ends
-            planned = plan(lookup, following.course, wanted, how)
-        return planned, following.remark(planned)
+    return planned
 
 
 def _check_targets(settings: Settings, how: ReplaySettings, targets: Targets) -> None:

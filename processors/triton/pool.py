@@ -55,7 +55,7 @@ class Pool:
         self._lost_s: float | None = None
         self._reminder: asyncio.TimerHandle | None = None
         self._error: BaseException | None = None
-        self._closed = False
+        self.closed = False
 
     @property
     def ready(self) -> list[Endpoint]:
@@ -120,9 +120,9 @@ class Pool:
 
     async def close(self) -> None:
         """Let go of everything; whoever waits is cancelled."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed, self._error = True, self._error or StopError("the scorer was closed")
+        self.closed, self._error = True, self._error or StopError("the scorer was closed")
         for turn in self._waiting:
             turn.cancel()
         if self._reminder is not None:

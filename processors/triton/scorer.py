@@ -24,6 +24,7 @@ from processors.metrics import Metrics
 from processors.score import Pcm, Scored, Scorer, ScorerSettings, Scores, activated, fed, filled_up
 from processors.triton.admission import EjectedError, Metadata
 from processors.triton.endpoint import ENDINGS, LONGEST_S
+from processors.triton.heap import keep_freed_memory
 from processors.triton.pool import Place, Pool
 from processors.triton.verdict import Verdict, verdict_of, words_of
 from schemas.errors import ScorerError, StopError
@@ -72,6 +73,7 @@ class TritonScorer:
             ConfigurationError: one serves something else, or none answers and there is no fallback.
 
         """
+        keep_freed_memory()
         try:
             await self._pool.start()
         except BaseException:
@@ -112,6 +114,8 @@ class TritonScorer:
             try:
                 return await self._call(place, trial)
             except ENDINGS as exc:
+                if self._pool.closed:  # nobody waits for it any more, and nothing went wrong
+                    raise asyncio.CancelledError from exc
                 part = await self._recover(exc, place, trial)
                 if part is not None:
                     return part

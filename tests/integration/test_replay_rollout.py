@@ -12,10 +12,12 @@ from typing import Any
 import duckdb
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 from earwitness.analysis.lookup import upserted
 from earwitness.analysis.wanted import utc_text
 from infra.local.kafka import KafkaServer
+from processors.log import LogReader
 from processors.rollouts import PARTITION
 from producers.clips import ClipPool
 from producers.fleet import FleetSettings
@@ -33,6 +35,7 @@ from tests.integration.harness import (
     play,
     wait_until,
 )
+from tests.integration.planted import Planted
 from tests.integration.quick_model import LABELS, write_quick_model
 
 PARTITIONS, SENSORS, SECONDS = 3, 8, 32.0
@@ -180,7 +183,7 @@ def test_a_rollout_to_a_model_that_is_not_there_names_it(case: Case, tmp_path: P
 def test_scores_of_two_models_have_the_labels_of_both(case: Case, tmp_path: Path) -> None:
     file = tmp_path / "scores.parquet"
     case.replay("--scores", str(file))
-    rows: list[tuple[Any, ...]] = duckdb.sql(
+    rows: list[tuple[Any, ...]] = duckdb.execute(
         f"SELECT model, count(score_loud), count(score_{NOISY}), count(score_bright), count(*) "  # noqa: S608
         f"FROM '{file}' GROUP BY model ORDER BY model"
     ).fetchall()
@@ -214,3 +217,19 @@ def test_why_a_sound_was_no_detection_is_said_of_the_model_that_counted(case: Ca
     with_one = asked(after_us, "loud", "--model", "quick/1")
     assert all(one["facts"].get("model", "quick/1") == "quick/1" for one in with_one)
     assert all(one["reason"] != "no such label" for one in with_one)
+
+
+def test_a_cluster_of_before_there_were_rollouts_is_heard_again_as_ever(
+    case: Case, recordings: ClipPool
+) -> None:
+    tenant = Tenant(case.tenant.servers, "replay-older").create(1)
+    (deleted,) = AdminClient(dict(tenant.client)).delete_topics([tenant.topics.control]).values()
+    deleted.result(DEADLINE_S)
+    with LogReader(tenant.client) as reader:
+        wait_until(lambda: tenant.topics.control not in reader.topics(), "its control topic is gone")
+    Planted(tenant, "old", time.time_ns() // 1000).say(recordings.clips[0].samples)
+    older = Case(tenant, case.catalogue, {}, 0, 0)
+    done = older.run("replay", "--json", "--clock", "broker", "--from", "-10m")
+    assert done.code == WELL, done.said
+    assert done.lines
+    assert "rollout" not in done.said

@@ -1,7 +1,8 @@
-"""Tritons that are killed, frozen, slow or away: every batch is scored all the same, with the right values."""
+"""Tritons that are killed, frozen, slow or away: every batch is scored all the same, with right values."""
 
 import asyncio
 import logging
+import shutil
 from pathlib import Path
 from time import monotonic
 
@@ -146,23 +147,23 @@ async def test_a_server_whose_model_process_was_killed_is_not_used_though_it_say
 async def test_a_server_that_is_slower_than_the_deadline_makes_progress(
     rig: Rig, triton_servers: TritonServers
 ) -> None:
-    rig.slow_down(0.3)
+    rig.slow_down(0.2)
     server = triton_servers(rig.repository, ["tiny"])
     async with rig.scorer(server, deadline_ms=20) as (scorer, metrics), loaded(rig, scorer, 4) as load:
-        await load.more(20)
+        await load.more(12)
         late = calls(metrics, server, "late")
         assert late > 0
-        await load.more(20)
+        await load.more(12)
         assert calls(metrics, server, "late") == late  # the deadline was learned
 
 
 async def test_two_servers_that_are_slower_than_the_deadline_make_progress(
     rig: Rig, triton_servers: TritonServers
 ) -> None:
-    rig.slow_down(0.2)
+    rig.slow_down(0.1)
     servers = [triton_servers(rig.repository, ["tiny"]) for _ in range(2)]
     async with rig.scorer(*servers, deadline_ms=20) as (scorer, _), loaded(rig, scorer, 16) as load:
-        await load.more(60)
+        await load.more(30)
 
 
 async def test_a_full_queue_is_waited_for(rig: Rig, triton_servers: TritonServers) -> None:
@@ -172,7 +173,7 @@ async def test_a_full_queue_is_waited_for(rig: Rig, triton_servers: TritonServer
     rig.slow_down(0.01)
     server = triton_servers(rig.repository, ["tiny"])
     async with rig.scorer(server, concurrency=16) as (scorer, metrics), loaded(rig, scorer, 16) as load:
-        await load.more(100)
+        await load.more(20)
     assert calls(metrics, server, "busy") > 0
     assert calls(metrics, server, "away") == 0
 
@@ -192,12 +193,12 @@ async def test_a_server_that_comes_back_with_another_model_is_not_used(
         other.kill()
         await asyncio.to_thread(other.start)
         await until(lambda: f"{other.url} is refused" in caplog.text)
-        with pytest.raises(
-            StopError, match=rf"no endpoint serves the model: .*{one.url} is refused: .*digest"
-        ):
+        with pytest.raises(StopError, match=rf"no endpoint serves .*{one.url} is refused: .*digest"):
             await load.more(1)
         load.give_up()
-    refused = [record for record in caplog.records if f"{one.url} is refused" in record.message]
+    refused = [
+        record for record in caplog.records if record.message.startswith(f"Triton {one.url} is refused")
+    ]
     assert len(refused) == 1
 
 
@@ -237,8 +238,6 @@ async def test_without_any_server_a_start_is_refused(rig: Rig, triton_servers: T
 
 def _exchange(rig: Rig) -> None:
     """Put other weights where the model is served from."""
-    import shutil
-
     shutil.rmtree(rig.repository)
     spec = rig.spec
     write_model(rig.directory, loudness_that_fails_when_loud())

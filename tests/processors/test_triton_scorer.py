@@ -1,11 +1,16 @@
-"""A Triton's scores are ONNX Runtime's, whichever way they come; a bad batch is final, its neighbours are not."""
+"""A Triton's scores are ONNX Runtime's, whichever way they come; a bad batch does not harm its neighbours."""
 
 import asyncio
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
+from tritonclient.grpc import service_pb2 as messages
+from tritonclient.grpc import service_pb2_grpc as service
 
 from infra.local.triton import TritonServer, start_triton
 from infra.local.triton_installation import TritonInstallation
@@ -13,7 +18,10 @@ from models.catalogue import find
 from models.repository import write_repository
 from processors.metrics import Metrics
 from processors.score import OnnxScorer, ScorerSettings
+from processors.triton.admission import Admission
+from processors.triton.check import Served
 from processors.triton.scorer import TritonScorer
+from processors.triton.shared import FOLDER
 from schemas.errors import StopError
 from schemas.model import read_spec
 from tests.conftest import TritonServers
@@ -21,6 +29,27 @@ from tests.processors.tiny_model import loudness_that_fails_when_loud
 from tests.processors.triton_rig import MAX_BATCH, Rig, calls, failure_of, loaded, windows
 
 WAYS = ["off", "system"]
+KILLED_WORKER = """
+import asyncio, sys
+from pathlib import Path
+from processors.metrics import Metrics
+from processors.score import ScorerSettings
+from processors.triton.admission import Admission
+from processors.triton.check import Served
+from processors.triton.scorer import TritonScorer
+from schemas.model import read_spec
+from tests.processors.triton_rig import windows
+
+async def work():
+    settings = ScorerSettings(kind="triton", endpoints=(sys.argv[2],), shared_memory="system")
+    scorer = TritonScorer(read_spec(Path(sys.argv[1])), settings, Metrics())
+    await scorer.start()
+    await scorer.score(windows(3))
+    print("scored", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(work())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +110,6 @@ async def test_a_bad_batch_is_final_and_its_neighbours_are_scored(
         assert calls(metrics, triton, "failed") == 24  # each was tried twice, and the endpoint kept
 
 
-async def test_a_trace_goes_on_to_the_server(rig: Rig, triton: TritonServer) -> None:
-    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    async with rig.scorer(triton) as (scorer, _):
-        assert (await scorer.score(windows(1), trace)).scores.shape == (1, 2)
-
-
 async def test_a_caller_that_gives_up_spoils_nothing(rig: Rig, triton: TritonServer) -> None:
     async with rig.scorer(triton, shared_memory="system") as (scorer, metrics):
         for seed in range(20):
@@ -100,16 +123,39 @@ async def test_a_caller_that_gives_up_spoils_nothing(rig: Rig, triton: TritonSer
 
 
 async def test_a_closed_scorer_says_so_and_leaves_no_memory_behind(rig: Rig, triton: TritonServer) -> None:
-    before = set(Path("/dev/shm").glob("earwitness-*"))
+    before = names_left()
     async with rig.scorer(triton, shared_memory="system") as (scorer, _):
         await scorer.score(windows(2))
-        assert (
-            len(set(Path("/dev/shm").glob("earwitness-*")) - before) == 1
-        )  # the lock: regions lost their names
-    assert set(Path("/dev/shm").glob("earwitness-*")) == before
+        assert len(names_left() - before) == 1  # the owner's lock: the regions have lost their names
+    assert names_left() == before
     await scorer.close()
     with pytest.raises(StopError, match="closed"):
         await scorer.score(windows(1))
+
+
+async def test_what_a_killed_worker_left_mapped_is_taken_back_by_the_next_one(
+    rig: Rig, triton: TritonServer
+) -> None:
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED_WORKER, str(rig.directory), triton.url, stdout=asyncio.subprocess.PIPE
+    )
+    assert worker.stdout is not None
+    assert await asyncio.wait_for(worker.stdout.readline(), 30) == b"scored\n"
+    mapped = await regions_of(triton)
+    assert len(mapped) == 4
+    async with rig.scorer(triton, shared_memory="system"):  # the first one is alive: its regions stay
+        assert mapped < await regions_of(triton)
+    worker.kill()
+    await worker.wait()
+    async with rig.scorer(triton, shared_memory="system"):
+        assert not mapped & await regions_of(triton)
+    assert await regions_of(triton) == set()
+
+
+async def regions_of(triton: TritonServer) -> set[str]:
+    async with grpc.aio.insecure_channel(triton.url) as channel:
+        stub = service.GRPCInferenceServiceStub(channel)
+        return set((await stub.SystemSharedMemoryStatus(messages.SystemSharedMemoryStatusRequest())).regions)
 
 
 async def test_equals_take_turns(rig: Rig, triton_servers: TritonServers) -> None:
@@ -143,3 +189,36 @@ async def test_the_shipped_model_scores_as_it_does_in_process(
     scores = (await scorer.score(pcm)).scores
     await scorer.close()
     assert scores.tobytes() == OnnxScorer(directory, spec).run(pcm).tobytes()
+
+
+def names_left() -> set[str]:
+    names = [path.name for path in FOLDER.glob("earwitness-*")]
+    return {name for name in names if re.fullmatch(r"earwitness-[0-9a-f]{32}.*", name)}
+
+
+async def test_a_trace_goes_on_with_the_call(rig: Rig) -> None:
+    trace, seen = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", []
+
+    class Listener(service.GRPCInferenceServiceServicer):  # type: ignore[misc]
+        async def ModelInfer(self, _: object, context: grpc.aio.ServicerContext) -> None:  # noqa: N802
+            seen.append(dict(context.invocation_metadata()))
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "heard")
+
+    server = grpc.aio.server()
+    service.add_GRPCInferenceServiceServicer_to_server(Listener(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        await channel.channel_ready()
+        admission = Admission([channel], Served("triton", MAX_BATCH), rig.spec)
+        with pytest.raises(grpc.RpcError, match="heard"):
+            await admission.score(windows(1), 5.0, (("traceparent", trace),))
+    await server.stop(None)
+    assert seen[0]["traceparent"] == trace
+
+
+async def test_a_server_takes_a_call_with_a_trace(rig: Rig, triton: TritonServer) -> None:
+    pcm = windows(1)
+    async with rig.scorer(triton) as (scorer, _):
+        scored = await scorer.score(pcm, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+        assert scored.scores.tobytes() == rig.onnx.run(pcm).tobytes()
