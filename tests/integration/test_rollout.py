@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,9 +26,10 @@ from tests.integration.harness import (
     wait_until,
 )
 from tests.integration.quick_model import HOP_SAMPLES, write_quick_model
+from tests.integration.tritons import scored_by, tritons
 from tests.integration.undisturbed import Said, accounted_for, all_is_said, stored, undisturbed
 
-PARTITIONS, SENSORS, SECONDS = 6, 12, 56.0
+PARTITIONS, SENSORS, SECONDS = 6, 12, 38.0
 BEGUN_S, IN_S, AROUND_S = 4.0, 14.0, 1.0
 """Sound in the log when the rollout is announced, when it begins, and how far from that kills are."""
 
@@ -47,6 +49,8 @@ class Case:
 
     tenant: Tenant
     report: FleetReport
+    where: dict[str, object]
+    """What its operator's commands are told."""
     at_ms: int
     disturbed: Said
     undisturbed: Said
@@ -62,27 +66,45 @@ class Case:
         return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["onnx", "triton"])
 def case(
-    kafka: KafkaServer, catalogue: Path, recordings: ClipPool, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    kafka: KafkaServer,
+    catalogue: Path,
+    recordings: ClipPool,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Case]:
-    tenant = Tenant(kafka.bootstrap_servers, "rollout").create(PARTITIONS)
-    programs = Programs(tmp_path_factory.mktemp("rollout"))
-    try:
-        yield _case(tenant, programs, catalogue, recordings)
-    finally:
-        programs.close()
+    folder, own = tmp_path_factory.mktemp("rollout"), dict[str, object](model__catalogue=catalogue)
+    tenant, programs = Tenant(kafka.bootstrap_servers, f"rollout-{request.param}"), Programs(folder)
+    tenant.create(PARTITIONS)
+    with ExitStack() as started:
+        started.callback(programs.close)
+        if request.param == "triton":
+            request.getfixturevalue("triton_installation")
+            servers = started.enter_context(tritons(folder / "repository", catalogue / "quick" / "1", 2))
+            own |= scored_by(servers)
+            _write_version_2(folder / "repository", catalogue)
+        yield _case(tenant, programs, own, recordings)
 
 
-def _case(tenant: Tenant, programs: Programs, catalogue: Path, recordings: ClipPool) -> Case:
-    model, own = catalogue / "quick" / "1", {"model__catalogue": catalogue}
+def _write_version_2(repository: Path, catalogue: Path) -> None:
+    """Put the new version beside the old one; the servers do not look until they are told."""
+    version_2 = str(catalogue / "quick" / "2")
+    done = run({}, "model", "repository", "--out", str(repository), version_2)
+    assert done.code == WELL, done.said
+
+
+def _case(tenant: Tenant, programs: Programs, own: dict[str, object], recordings: ClipPool) -> Case:
+    catalogue = Path(str(own["model__catalogue"]))
+    model = catalogue / "quick" / "1"
+    where = {**settings_of(tenant, model), **{key.replace("__", "."): told for key, told in own.items()}}
     first, second = programs.work(tenant, model, **own), programs.work(tenant, model, **own)
     first.ready()
     second.ready()
     playing = play(tenant, FleetSettings(sensors=SENSORS, seconds=SECONDS), recordings)
     frames = SENSORS * BEGUN_S * 50
     wait_until(lambda: playing.publisher.counts.acknowledged >= frames, f"{BEGUN_S:g} s of sound")
-    at_s = _roll_out(tenant, catalogue, "--in", str(IN_S))
+    at_s = _roll_out(where, "--in", str(IN_S))
     for moment_s, worker in ((at_s - AROUND_S, first), (at_s + AROUND_S, second)):
         wait_until(lambda moment_s=moment_s: time.time() >= moment_s, "the time to kill")  # type: ignore[misc]
         worker.process.kill()
@@ -91,12 +113,11 @@ def _case(tenant: Tenant, programs: Programs, catalogue: Path, recordings: ClipP
     wait_until(lambda: all_is_said(tenant, report), "all runs are closed", IDLE_AND_MARGIN_S + 60)
     disturbed = Said.of(tenant)
     never = undisturbed(tenant, programs, model, report, **own)
-    return Case(tenant, report, round(at_s * 1000), disturbed, never)
+    return Case(tenant, report, where, round(at_s * 1000), disturbed, never)
 
 
-def _roll_out(tenant: Tenant, catalogue: Path, *more: str) -> float:
+def _roll_out(where: dict[str, object], *more: str) -> float:
     """Announce version 2; return from when on it counts."""
-    where = {**settings_of(tenant, catalogue / "quick" / "1"), "model.catalogue": catalogue}
     done = run(where, "model", "rollout", "quick", "2", "--json", *more)
     assert done.code == WELL, done.said
     (line,) = done.lines
@@ -144,10 +165,7 @@ def test_no_more_than_two_hops_of_a_sensor_are_not_scored_for_the_switch(case: C
         assert sum(around) < 2 * HOP_SAMPLES
 
 
-def test_a_rollout_that_begins_too_soon_or_of_an_unknown_model_is_refused(
-    case: Case, catalogue: Path
-) -> None:
-    where = {**settings_of(case.tenant, catalogue / "quick" / "1"), "model.catalogue": catalogue}
+def test_a_rollout_that_begins_too_soon_or_of_an_unknown_model_is_refused(case: Case) -> None:
     for arguments, said in (
         (("quick", "2", "--in", "10"), "--in is 10.0; accepted: more than 10"),
         (("quick", "3"), "model.path is 'quick/3'"),
@@ -155,13 +173,12 @@ def test_a_rollout_that_begins_too_soon_or_of_an_unknown_model_is_refused(
         (("quick", "1", "--share", "0.5", "--shadow"), "nothing beside --shadow"),
         (("quick", "2", "--share", "0.5"), "another model than quick/2, which counts already"),
     ):
-        done = run(where, "model", "rollout", *arguments)
+        done = run(case.where, "model", "rollout", *arguments)
         assert (done.code, said in done.said) == (WRONG_SETTINGS, True), done.said
 
 
-def test_what_counted_when_is_listed(case: Case, catalogue: Path) -> None:
-    where = {**settings_of(case.tenant, catalogue / "quick" / "1"), "model.catalogue": catalogue}
-    (listed,) = run(where, "model", "rollouts", "--json").lines
+def test_what_counted_when_is_listed(case: Case) -> None:
+    (listed,) = run(case.where, "model", "rollouts", "--json").lines
     assert (listed["model"], listed["mode"]) == ("quick/2", "SWITCH")
     assert datetime.fromisoformat(listed["from"]).timestamp() * 1000 == case.at_ms
 
@@ -170,8 +187,8 @@ def test_a_rollout_that_is_cancelled_in_time_never_counts(
     kafka: KafkaServer, catalogue: Path, topic_prefix: str
 ) -> None:
     tenant = Tenant(kafka.bootstrap_servers, topic_prefix).create(1)
-    at_s = _roll_out(tenant, catalogue, "--in", "60")
     where = {**settings_of(tenant, catalogue / "quick" / "1"), "model.catalogue": catalogue}
+    at_s = _roll_out(where, "--in", "60")
     (said,) = run(where, "model", "cancel", "--json").lines
     assert (said["model"], datetime.fromisoformat(said["from"]).timestamp()) == ("quick/1", at_s)
     assert [one["model"] for one in run(where, "model", "rollouts", "--json").lines][-1] == "quick/1"
