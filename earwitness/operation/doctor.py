@@ -15,6 +15,7 @@ from earwitness.operation.checks.cluster import brokers, topics
 from earwitness.operation.checks.finding import TIMEOUT_S, Case, Check, Finding, broken, warn
 from earwitness.operation.checks.local import model, registry, versions
 from earwitness.operation.checks.said import coverage, dead_letters, sensors
+from earwitness.operation.checks.scoring import scoring
 from earwitness.operation.checks.workers import workers
 from schemas.errors import ConfigurationError, EarwitnessError
 
@@ -24,6 +25,7 @@ HERE: dict[str, Check] = {"versions": versions, "model": model, "registry": regi
 ON_KAFKA: dict[str, Check] = {
     "brokers": brokers,
     "topics": topics,
+    "scoring": scoring,
     "clocks": clocks,
     "workers": workers,
     "coverage": coverage,

@@ -1,7 +1,7 @@
 """Keep freed memory, so that the next batch does not have it mapped anew.
 
-A request of 32 windows is 1 MB, and gRPC copies it: glibc hands such memory back to the kernel as soon as it is
-freed, and takes it again for the next call. Its 470 page faults were half of what a call cost the worker.
+A request of 32 windows is 1 MB, and gRPC copies it: glibc hands such memory back to the kernel when it is
+freed, and takes it again for the next call. These 470 page faults were half of what a lone call cost.
 """
 
 import ctypes

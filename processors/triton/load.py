@@ -35,6 +35,33 @@ async def load(spec: ModelSpec, settings: ScorerSettings) -> None:
     await asyncio.gather(*(_load(address, credentials, spec) for address in settings.endpoints))
 
 
+async def trial(address: str, spec: ModelSpec, settings: ScorerSettings, timeout_s: float) -> str:
+    """Ask one endpoint everything that a worker asks, score silence, and return its scoring identity.
+
+    Raises:
+        ConfigurationError: it does not answer in time, or serves something else.
+
+    """
+    where = f"scorer.endpoints: {address}, model {spec.name}/{spec.version}"
+    try:
+        async with (
+            asyncio.timeout(timeout_s),
+            open_channel(address, credentials_of(settings), spec) as channel,
+        ):
+            return await _try(channel, address, spec)
+    except (AwayError, TimeoutError, *ENDINGS) as exc:
+        found = words_of(exc) or f"no answer within {timeout_s:g} s"
+        raise ConfigurationError(where, found, "a Triton that answers, and scores") from exc
+
+
+async def _try(channel: grpc.aio.Channel, address: str, spec: ModelSpec) -> str:
+    served = await check(service.GRPCInferenceServiceStub(channel), address, spec)
+    admission = Admission([channel], served, spec)
+    await admission.connect()
+    await admission.try_silence(TRY_S)
+    return served.identity
+
+
 async def _load(address: str, credentials: grpc.ChannelCredentials | None, spec: ModelSpec) -> None:
     where = f"scorer.endpoints: {address}, model {spec.name}/{spec.version}"
     async with open_channel(address, credentials, spec) as channel:
@@ -48,10 +75,7 @@ async def _load(address: str, credentials: grpc.ChannelCredentials | None, spec:
                 raise ConfigurationError(where, words_of(exc), "a model that this Triton loads") from exc
         try:
             await _ready(stub, address, spec)
-            served = await check(stub, address, spec)
-            admission = Admission([channel], served, spec)
-            await admission.connect()
-            await admission.try_silence(TRY_S)
+            await _try(channel, address, spec)
         except (AwayError, *ENDINGS) as exc:
             raise ConfigurationError(where, words_of(exc), "a version that is loaded and scores") from exc
 

@@ -42,7 +42,9 @@ def test_replay_against_the_scorer_alone(kafka: KafkaServer, shared_data: Path) 
 
     settings = partial(_settings, tenant.servers, tenant.name)
     with LogReader(tenant.client) as reader:
-        planned = plan(Lookup(reader, settings().codec(), tenant.topics), Course(settings().decision()), Wanted())
+        planned = plan(
+            Lookup(reader, settings().codec(), tenant.topics), Course(settings().decision()), Wanted()
+        )
     windows = SENSORS * (2 * int(SECONDS) - 1)
     alone, one, two = list[float](), list[float](), list[float]()
     said = []

@@ -6,6 +6,7 @@ shown for both. perf_analyzer is C++ and threads that block; what it sends is ma
 """
 
 import os
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -20,6 +21,7 @@ from producers.clips import ClipPool
 from producers.sources.files import files_in
 from schemas.model import ModelSpec, read_spec
 from tests.bench.triton_loads import Bench, Figures, Load
+from tests.bench.triton_trace import options, read_traces, split_us
 from tests.conftest import TritonServers
 
 SECONDS, TURNS = float(os.environ.get("BENCH_SECONDS", "3")), int(os.environ.get("BENCH_TURNS", "3"))
@@ -30,24 +32,22 @@ P99_TARGET, RATE_TARGET = 1.2, 0.9
 Pair = tuple[Figures, Figures]
 """Of perf_analyzer, and of TritonScorer right after or before it."""
 RATES = "                         windows/s  p50 ms  p99 ms   calls   windows/s, ratio      p99, ratio"
-PARTS = "ms a call, means           client queue send + receive   server queue        compute   client CPU   server CPU"
+PARTS = (
+    "ms a call, means           client queue send + receive   server queue        compute   "
+    "client CPU   server CPU"
+)
 
 
 @pytest.fixture
 def bench(triton_servers: TritonServers, tmp_path: Path, shared_data: Path) -> Bench:
-    """A server with the shipped model, and windows of recordings."""
-    directory = find(SHIPPED)
-    spec, repository = read_spec(directory), tmp_path / "repository"
-    write_repository(repository, [directory], {"backend": "python"})
-    pcm = _windows(shared_data, spec)
-    expected = OnnxScorer(directory, spec).run(pcm)
-    return Bench(triton_servers(repository, [spec.name]), spec, pcm, expected, tmp_path)
+    """A server that writes down nothing."""
+    return _bench(triton_servers, tmp_path, shared_data)
 
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("batch", BATCHES)
 def test_triton_scorer_against_perf_analyzer(bench: Bench, batch: int) -> None:
-    loads = [Load(batch, c, shared) for shared, c in product((False, True), CONCURRENCIES)]
+    loads = _loads(batch)
     pairs: dict[Load, list[Pair]] = {load: [] for load in loads}
     bench.analyzed(loads[-1], SECONDS)  # warms the server up
     for turn in range(TURNS):
@@ -63,6 +63,38 @@ def test_triton_scorer_against_perf_analyzer(bench: Bench, batch: int) -> None:
     print(PARTS)
     for load in loads:
         _show_parts(load, pairs[load])
+
+
+@pytest.mark.timeout(600)
+def test_where_the_time_of_a_call_goes(
+    triton_servers: TritonServers, tmp_path: Path, shared_data: Path
+) -> None:
+    file = tmp_path / "trace.json"
+    bench = _bench(triton_servers, tmp_path, shared_data, options(file))
+    found = {load: bench.asked(load, SECONDS / 2) for batch in BATCHES for load in _loads(batch)}
+    bench.server.stop()
+    traces, header = read_traces(file), True
+    for load, told in found.items():
+        parts_us = split_us(told, traces)
+        if header:
+            print("\nTritonScorer, ms a call, means" + "".join(f"{part:>15}" for part in parts_us))
+        header = False
+        shown = "".join(f"{part_us / 1000:15.2f}" for part_us in parts_us.values())
+        print(f"batch {load.batch:>2}  {_named(load)}           {shown}")
+
+
+def _bench(servers: TritonServers, home: Path, shared_data: Path, given: Sequence[str] = ()) -> Bench:
+    """Start a server with the shipped model, and take windows of recordings."""
+    directory = find(SHIPPED)
+    spec, repository = read_spec(directory), home / "repository"
+    write_repository(repository, [directory], {"backend": "python"})
+    pcm = _windows(shared_data, spec)
+    expected = OnnxScorer(directory, spec).run(pcm)
+    return Bench(servers(repository, [spec.name], options=given), spec, pcm, expected, home)
+
+
+def _loads(batch: int) -> list[Load]:
+    return [Load(batch, c, shared) for shared, c in product((False, True), CONCURRENCIES)]
 
 
 def _windows(shared_data: Path, spec: ModelSpec) -> Pcm:
@@ -93,7 +125,7 @@ def _show_parts(load: Load, pairs: list[Pair]) -> None:
             for where in ("client", "server")
         )
         shown = " ".join(f"{part_ms:14.2f}" for part_ms in parts)
-        print(f"{_named(load)} {name:<13} {shown}   {client:8.2f} {server:8.2f}")
+        print(f"{_named(load)} {name:<13} {shown}   {client:10.2f}   {server:10.2f}")
 
 
 def _named(load: Load) -> str:

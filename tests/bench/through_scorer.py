@@ -8,7 +8,7 @@ import asyncio
 import gc
 import json
 import sys
-from time import perf_counter, process_time
+from time import monotonic_ns, process_time
 from typing import Any
 
 import grpc
@@ -33,15 +33,16 @@ class Load:
         self._scorer, self._batch, self._starts = scorer, batch, len(pcm)
         self._pcm, self._expected = np.concatenate([pcm, pcm]), np.concatenate([expected, expected])
         self._at, self.running, self.different = 0, True, 0
-        self.took_s: list[float] = []
+        self.calls: list[tuple[int, int]] = []
+        """When each began and ended, in ns of the clock that Triton uses as well."""
 
     async def ask(self) -> None:
         """Score batch after batch while `running`."""
         while self.running:
             at = self._at = (self._at + 1) % self._starts
-            pcm, since_s = self._pcm[at : at + self._batch], perf_counter()
+            pcm, since_ns = self._pcm[at : at + self._batch], monotonic_ns()
             scores = (await self._scorer.score(pcm)).scores
-            self.took_s.append(perf_counter() - since_s)
+            self.calls.append((since_ns, monotonic_ns()))
             self.different += scores.tobytes() != self._expected[at : at + self._batch].tobytes()
 
 
@@ -60,15 +61,15 @@ async def _run(job: dict[str, Any]) -> dict[str, Any]:
     load.running = False
     await asyncio.gather(*tasks)
     await scorer.close()
-    return {**found, "different": load.different}
+    return {**found, "calls_ns": load.calls, "different": load.different}
 
 
 async def _measured(load: Load, metrics: Metrics, stub: Any, seconds: float) -> dict[str, Any]:
     """Measure for so long; `stages_us` is the server's own mean of each, `call_us` the mean without turns."""
     before, called = await _statistics(stub), _calls(metrics)
-    first, since_s, cpu_s = len(load.took_s), perf_counter(), process_time()
+    first, since_ns, cpu_s = len(load.calls), monotonic_ns(), process_time()
     await asyncio.sleep(seconds)
-    elapsed_s, cpu_s, took_s = perf_counter() - since_s, process_time() - cpu_s, load.took_s[first:]
+    elapsed_ns, cpu_s, last = monotonic_ns() - since_ns, process_time() - cpu_s, len(load.calls)
     after, calls = await _statistics(stub), _calls(metrics)
     stages_us = {
         name: (getattr(after, name).ns - getattr(before, name).ns)
@@ -78,8 +79,8 @@ async def _measured(load: Load, metrics: Metrics, stub: Any, seconds: float) -> 
     }
     call_us = (calls[0] - called[0]) / max(1, calls[1] - called[1]) * 1e6
     return {
-        "took_s": took_s,
-        "elapsed_s": elapsed_s,
+        "measured": [first, last],
+        "elapsed_s": elapsed_ns / 1e9,
         "cpu_s": cpu_s,
         "call_us": call_us,
         "stages_us": stages_us,

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +63,7 @@ class Bench:
     """Sends loads of the same windows to one server, whoever sends them."""
 
     def __init__(self, server: TritonServer, spec: ModelSpec, pcm: Pcm, expected: Scores, home: Path) -> None:
-        self._server, self._spec, self._home = server, spec, home
+        self.server, self._spec, self._home = server, spec, home
         np.save(home / "windows.npy", pcm)
         np.save(home / "expected.npy", expected)
         data = [{spec.input.name: {"b64": base64.b64encode(window.tobytes()).decode()}} for window in pcm]
@@ -76,7 +76,7 @@ class Bench:
             "-m": self._spec.name,
             "-x": self._spec.version,
             "-i": "grpc",
-            "-u": self._server.url,
+            "-u": self.server.url,
             "-b": load.batch,
             "--concurrency-range": load.concurrency,
             "--shared-memory": "system" if load.shared_memory else "none",
@@ -92,13 +92,12 @@ class Bench:
         (row,) = csv.DictReader(report.read_text().splitlines())
         count = re.search(r"Request count: (\d+)", said)
         assert count is not None, said
-        cpu_us = usage.client_cpu_s / usage.calls * 1e6
         return Figures(
             int(count[1]),
             float(row["Inferences/Second"]),
             float(row["p50 latency"]),
             float(row["p99 latency"]),
-            cpu_us,
+            usage.client_cpu_s / usage.calls * 1e6,
             usage.server_cpu_s / usage.calls * 1e6,
             {
                 "client queue": 0.0,
@@ -112,6 +111,29 @@ class Bench:
 
     def scored(self, load: Load, seconds: float) -> Figures:
         """Let a TritonScorer send it, from a process of its own."""
+        with self._using() as usage:
+            found = self.asked(load, seconds)
+        calls_us = np.diff(found["calls_ns"], axis=1)[slice(*found["measured"]), 0] / 1000
+        p50_us, p99_us = np.percentile(calls_us, [50, 99], method="nearest")
+        queue_us = found["stages_us"].pop("queue")
+        compute_us = sum(found["stages_us"].values())
+        return Figures(
+            len(calls_us),
+            len(calls_us) * load.batch / found["elapsed_s"],
+            float(p50_us),
+            float(p99_us),
+            found["cpu_s"] / len(calls_us) * 1e6,
+            usage.server_cpu_s / usage.calls * 1e6,
+            {
+                "client queue": float(calls_us.mean()) - found["call_us"],
+                "send + receive": found["call_us"] - queue_us - compute_us,
+                "server queue": queue_us,
+                "compute": compute_us,
+            },
+        )
+
+    def asked(self, load: Load, seconds: float) -> dict[str, Any]:
+        """Return what `through_scorer` says of it, once its scores are known to be right."""
         settings = {
             "concurrency": load.concurrency,
             "shared_memory": "system" if load.shared_memory else "off",
@@ -119,7 +141,7 @@ class Bench:
         }
         job = {
             "model": f"{self._spec.name}/{self._spec.version}",
-            "url": self._server.url,
+            "url": self.server.url,
             "windows": str(self._home / "windows.npy"),
             "expected": str(self._home / "expected.npy"),
             "batch": load.batch,
@@ -127,27 +149,9 @@ class Bench:
             "seconds": seconds,
         }
         command = [sys.executable, "-m", "tests.bench.through_scorer", json.dumps(job)]
-        with self._using() as usage:
-            found: dict[str, Any] = json.loads(_run(command, dict(os.environ)).splitlines()[-1])
+        found: dict[str, Any] = json.loads(_run(command, dict(os.environ)).splitlines()[-1])
         assert found["different"] == 0
-        took_us = np.array(found["took_s"]) * 1e6
-        p50_us, p99_us = np.percentile(took_us, [50, 99], method="nearest")
-        queue_us = found["stages_us"].pop("queue")
-        compute_us = sum(found["stages_us"].values())
-        return Figures(
-            len(took_us),
-            len(took_us) * load.batch / found["elapsed_s"],
-            p50_us,
-            p99_us,
-            found["cpu_s"] / len(took_us) * 1e6,
-            usage.server_cpu_s / usage.calls * 1e6,
-            {
-                "client queue": took_us.mean() - found["call_us"],
-                "send + receive": found["call_us"] - queue_us - compute_us,
-                "server queue": queue_us,
-                "compute": compute_us,
-            },
-        )
+        return found
 
     @contextmanager
     def _using(self) -> Iterator[Usage]:
@@ -160,15 +164,12 @@ class Bench:
 
     def _used(self) -> Usage:
         """Return what the server and the children that ended have used by now."""
-        server, own = psutil.Process(self._server.pid), getrusage(RUSAGE_CHILDREN)
+        server, own = psutil.Process(self.server.pid), getrusage(RUSAGE_CHILDREN)
         times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
-        with InferenceServerClient(self._server.url) as client:
+        with InferenceServerClient(self.server.url) as client:
             statistics = client.get_inference_statistics(self._spec.name).model_stats[0].inference_stats
         server_cpu_s = sum(each.user + each.system for each in times)
         return Usage(statistics.success.count, own.ru_utime + own.ru_stime, server_cpu_s)
-
-
-Sender = Callable[[Load, float], Figures]
 
 
 def _run(command: list[str], environment: dict[str, str]) -> str:

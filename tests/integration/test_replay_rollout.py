@@ -223,7 +223,8 @@ def test_a_cluster_of_before_there_were_rollouts_is_heard_again_as_ever(
     case: Case, recordings: ClipPool
 ) -> None:
     tenant = Tenant(case.tenant.servers, "replay-older").create(1)
-    (deleted,) = AdminClient(dict(tenant.client)).delete_topics([tenant.topics.control]).values()
+    admin = AdminClient(dict(tenant.client))
+    (deleted,) = admin.delete_topics([tenant.topics.control]).values()
     deleted.result(DEADLINE_S)
     with LogReader(tenant.client) as reader:
         wait_until(lambda: tenant.topics.control not in reader.topics(), "its control topic is gone")

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from earwitness.operation.health import Severity
 from earwitness.settings import Settings
+from processors.course import Course
 from processors.decision import Decision
 from processors.log import LogReader
 from schemas.codec import Codec
@@ -57,6 +58,7 @@ class Case:
     settings: Settings
     expected: tuple[str, ...] = ()
     now_s: Callable[[], float] = time
+    courses: dict[Topics, Course] = field(default_factory=dict)
     heard: list[str] = field(default_factory=list)
     """What the client says about its connections."""
 
@@ -84,10 +86,13 @@ class Case:
         except (EarwitnessError, OSError):
             return None
 
-    @property
-    def digest(self) -> str | None:
-        """The decision digest of these settings, if their model can be read."""
-        return None if self.decision is None else self.decision.digest
+    def course(self, tenant: Topics) -> Course:
+        """Return what was rolled out to a tenant, over what these settings name; it is read once."""
+        if tenant not in self.courses:
+            from earwitness.operation.checks.scoring import course_of
+
+            self.courses[tenant] = course_of(self, tenant)
+        return self.courses[tenant]
 
     @property
     def tenants(self) -> Iterator[Topics]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from earwitness.operation.checks.finding import Case, Finding, broken, ok, warn
+from earwitness.operation.checks.scoring import counting_digests
 from earwitness.operation.health import Severity, length
 from earwitness.operation.sensors import Row
 from earwitness.operation.sensors import sensors as rows_of
@@ -111,14 +112,15 @@ def _missed(
 
 def _digests(case: Case, tenant: Topics, said: list[Coverage]) -> Iterator[Finding]:
     digests = {one.decision_digest for one in said}
-    if case.digest is None or not digests:
+    ours = counting_digests(case, tenant)
+    if not ours or not digests:
         return
-    others = sorted(digest[:12] for digest in digests - {case.digest})
+    others, here = (", ".join(sorted(d[:12] for d in some)) for some in (digests - ours, ours))
     if others:
-        found = f"workers decided by {', '.join(others)}; the settings here give {case.digest[:12]}"
+        found = f"workers decided by {others}; the settings and rollouts here give {here}"
         yield warn(tenant.coverage, found, "give all workers, and doctor, the same model and settings")
     else:
-        yield ok(tenant.coverage, f"workers decide as the settings here do, {case.digest[:12]}")
+        yield ok(tenant.coverage, f"workers decide as the settings and rollouts here do, {here}")
 
 
 def dead_letters(case: Case) -> Iterator[Finding]:

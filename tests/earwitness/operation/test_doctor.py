@@ -21,6 +21,8 @@ from earwitness.operation.checks.workers import Standing, _lag, _retention
 from earwitness.operation.doctor import CHECKS, _examined, examine
 from earwitness.operation.health import Severity
 from earwitness.settings import load_settings
+from processors.course import Course, Stage
+from processors.decision import Decision
 from schemas.coverage import Outcome
 from schemas.errors import ConfigurationError
 from schemas.topics import Topics
@@ -60,7 +62,7 @@ def test_a_model_that_is_not_there_is_broken_and_nothing_else_is(tiny_model: Pat
         "model": Severity.BROKEN,
         "registry": Severity.OK,
     }
-    assert wrong.digest is None
+    assert wrong.decision is None
 
 
 def test_versions_are_told() -> None:
@@ -251,7 +253,22 @@ def test_coverage_of_everything_is_well_and_what_was_missed_is_told_by_sensor() 
 
 def test_workers_that_decide_otherwise_than_these_settings_are_told(tiny_model: Path) -> None:
     here = case(model__path=str(tiny_model))
-    same = replace(COVERAGE, decision_digest=here.digest or "")
+    assert here.decision is not None
+    here.courses[TOPICS] = Course(here.decision)
+    same = replace(COVERAGE, decision_digest=here.decision.digest)
     assert levels(_digests(here, TOPICS, [same])) == {TOPICS.coverage: Severity.OK}
     assert levels(_digests(here, TOPICS, [same, COVERAGE])) == {TOPICS.coverage: Severity.WARN}
     assert list(_digests(here, TOPICS, [])) == []
+
+
+def test_after_a_rollout_workers_may_decide_by_what_was_rolled_out_and_for_a_while_by_both(
+    tiny_model: Path,
+) -> None:
+    here = case(model__path=str(tiny_model))
+    assert here.decision is not None
+    other = Decision(here.decision.spec.model_copy(update={"version": "2"}), here.decision.rules)
+    one, two = (replace(COVERAGE, decision_digest=d.digest) for d in (here.decision, other))
+    here.courses[TOPICS] = Course(here.decision, [Stage(round(here.now_ms - 60_000), other)])
+    assert levels(_digests(here, TOPICS, [one, two])) == {TOPICS.coverage: Severity.OK}
+    here.courses[TOPICS] = Course(here.decision, [Stage(round(here.now_ms - 3_600_000), other)])
+    assert levels(_digests(here, TOPICS, [one, two])) == {TOPICS.coverage: Severity.WARN}
