@@ -1,5 +1,6 @@
 """`earwitness work` and `doctor` with a Triton that serves something else: what is wrong, and where."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from models.repository import write_repository
 from tests.integration.commands import BROKEN, WELL, WRONG_SETTINGS, found, run, settings_of
 from tests.integration.harness import Tenant
 from tests.integration.quick_model import write_quick_model
+from tests.processors.tiny_model import write_model
 
 Spoil = Callable[[Path], None]
 pytestmark = pytest.mark.timeout(180)
@@ -48,6 +50,13 @@ def without(name: str) -> Spoil:
     return lambda repository: (repository / "quick" / "1" / name).unlink()
 
 
+def other_shape(repository: Path) -> None:
+    """Serve another model under the same name, which Triton finds nothing wrong with."""
+    shutil.rmtree(repository)
+    write_model(repository.parent / "other", name="quick")
+    write_repository(repository, [repository.parent / "other"], {"backend": "python"})
+
+
 def other_version(repository: Path) -> None:
     (repository / "quick" / "1").rename(repository / "quick" / "2")
 
@@ -55,7 +64,7 @@ def other_version(repository: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        pytest.param(edited("16000", "8000"), "expected: 16000", id="shape"),
+        pytest.param(other_shape, "shape of input 'audio' is [-1, 3200]; accepted: [-1, 16000]", id="shape"),
         pytest.param(edited("earwitness.digest.1", "earwitness.digest.9"), "digest.1 is None", id="digest"),
         pytest.param(without("model.onnx"), "model.onnx", id="model-missing"),
         pytest.param(other_version, "version", id="version"),
