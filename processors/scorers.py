@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from processors.decision import Decision
 from processors.score import Scorer
@@ -33,6 +33,7 @@ class Scorers:
         self._open: dict[Model, Scorer] = {}
         self._opening: dict[Model, asyncio.Task[None]] = {}
         self._used_s: dict[Model, float] = {}
+        self._error: BaseException | None = None
         self.identity = "none"
         """Of the scores that were given last."""
 
@@ -55,7 +56,14 @@ class Scorers:
         self._used_s[model] = monotonic()
 
     def ready(self, decision: Decision) -> bool:
-        """Say whether a decision's scorer is open; if not, it will be."""
+        """Say whether a decision's scorer is open; if not, it will be.
+
+        Raises:
+            Exception: whatever but a ConfigurationError ended the opening of one.
+
+        """
+        if self._error is not None:
+            raise self._error
         model = _model(decision)
         self._used_s[model] = monotonic()
         if model in self._open:
@@ -63,7 +71,7 @@ class Scorers:
         if model not in self._opening:
             task = asyncio.create_task(self._open_at_last(decision))
             self._opening[model] = task
-            task.add_done_callback(lambda _: self._opening.pop(model, None))
+            task.add_done_callback(lambda task: self._opened(model, task))
         return False
 
     def scorer(self, decision: Decision) -> Scorer:
@@ -88,10 +96,15 @@ class Scorers:
             await scorer.close()
         self._open.clear()
 
+    def _opened(self, model: Model, task: "asyncio.Task[None]") -> None:
+        self._opening.pop(model, None)
+        if not task.cancelled():
+            self._error = self._error or task.exception()
+
     async def _open_at_last(self, decision: Decision) -> None:
         tries = AsyncRetrying(
             retry=retry_if_exception_type(ConfigurationError),
-            wait=wait_exponential_jitter(initial=0.5, max=RETRY_S),
+            wait=wait_random_exponential(multiplier=0.5, max=RETRY_S),
             before_sleep=_complain,
         )
         async for attempt in tries:
