@@ -70,7 +70,7 @@ class Rollouts:
 
         Raises:
             ConfigurationError: a control topic does not exist, or no broker answers.
-            StopError: a rollout was written by a later release.
+            StopError: a rollout was written by a later release, or the topic was made anew.
 
         """
         began_s, changed = monotonic(), False
@@ -99,7 +99,9 @@ class Rollouts:
     def _new(self, topic: str) -> list[Record]:
         control = Topics.beside(topic).control
         _, end = self._reader.limits_of(control, PARTITION)
-        if end <= self._next[topic]:
+        if end < self._next[topic]:
+            raise StopError(f"{control} ends at {end} and was read to {self._next[topic]}: was it made anew?")
+        if end == self._next[topic]:
             return []
         found = list(self._reader.read(control, {PARTITION: (self._next[topic], end)}))
         self._next[topic] = end
