@@ -66,11 +66,12 @@ async def _run(job: dict[str, Any]) -> dict[str, Any]:
 
 async def _measured(load: Load, metrics: Metrics, stub: Any, seconds: float) -> dict[str, Any]:
     """Measure for so long; `stages_us` is the server's own mean of each, `call_us` the mean without turns."""
-    before, called = await _statistics(stub), _calls(metrics)
-    first, since_ns, cpu_s = len(load.calls), monotonic_ns(), process_time()
+    before = await _statistics(stub)
+    called, first, since_ns, cpu_s = _calls(metrics), len(load.calls), monotonic_ns(), process_time()
     await asyncio.sleep(seconds)
-    elapsed_ns, cpu_s, last = monotonic_ns() - since_ns, process_time() - cpu_s, len(load.calls)
-    after, calls = await _statistics(stub), _calls(metrics)
+    elapsed_ns, cpu_s = monotonic_ns() - since_ns, process_time() - cpu_s
+    calls, last = _calls(metrics), len(load.calls)
+    after = await _statistics(stub)
     stages_us = {
         name: (getattr(after, name).ns - getattr(before, name).ns)
         / max(1, getattr(after, name).count - getattr(before, name).count)

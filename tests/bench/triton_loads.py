@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 from tritonclient.grpc import InferenceServerClient
 
+from infra.local.errors import tail
 from infra.local.triton import TritonServer, perf_analyzer
 from processors.score import Pcm, Scores
 from schemas.model import ModelSpec
@@ -88,7 +89,7 @@ class Bench:
         }
         command = program.command(*(str(part) for pair in given.items() for part in pair))
         with self._using() as usage:
-            said = _run(command, {**os.environ, **program.environment})
+            said = self._run(command, {**os.environ, **program.environment})
         (row,) = csv.DictReader(report.read_text().splitlines())
         count = re.search(r"Request count: (\d+)", said)
         assert count is not None, said
@@ -149,7 +150,7 @@ class Bench:
             "seconds": seconds,
         }
         command = [sys.executable, "-m", "tests.bench.through_scorer", json.dumps(job)]
-        found: dict[str, Any] = json.loads(_run(command, dict(os.environ)).splitlines()[-1])
+        found: dict[str, Any] = json.loads(self._run(command, dict(os.environ)).splitlines()[-1])
         assert found["different"] == 0
         return found
 
@@ -171,10 +172,10 @@ class Bench:
         server_cpu_s = sum(each.user + each.system for each in times)
         return Usage(statistics.success.count, own.ru_utime + own.ru_stime, server_cpu_s)
 
-
-def _run(command: list[str], environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=WITHIN_S
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    def _run(self, command: list[str], environment: dict[str, str]) -> str:
+        done = subprocess.run(
+            command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=WITHIN_S
+        )
+        server = "" if self.server.running else f"the server ended: {tail(self.server.log_file)}"
+        assert done.returncode == 0, done.stdout + done.stderr + server
+        return done.stdout

@@ -2,8 +2,9 @@
 
     client ├ turn ┤├ send ────────┤                              ├ receive ┤
     server                        ├ queue ┤├ in, model, out ─────┤
-                             QUEUE_START  COMPUTE_START    COMPUTE_END
+                             QUEUE_START  COMPUTE_START    INFER_RESPONSE_COMPLETE
 
+COMPUTE_END comes later: the python backend may tidy up while the client has its answer already.
 Both use the monotonic clock. Traces do not say whose call they are of, so means are subtracted, not times.
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-POINTS = ("QUEUE_START", "COMPUTE_START", "COMPUTE_END")
+POINTS = ("QUEUE_START", "COMPUTE_START", "INFER_RESPONSE_COMPLETE")
 
 
 def options(file: Path) -> list[str]:
