@@ -273,6 +273,9 @@ class Settings(BaseSettings):
             ConfigurationError: a worker of the backfill or of shadows would join the group of the live ones.
 
         """
+        if self.topics.shadow and (self.topics.backfill or self.kafka.embedded):
+            accepted = "false with topics.backfill, and with kafka.embedded, which has no rollouts"
+            raise ConfigurationError("topics.shadow", True, accepted)
         for role, others in (("backfill", self.topics.backfill), ("shadow", self.topics.shadow)):
             if others and self.worker.group == WorkerSettings().group:
                 accepted = f"a group of its own while topics.{role} is set, such as earwitness-{role}"

@@ -23,6 +23,9 @@ from schemas.topics import Topics
 
 logger = logging.getLogger(__name__)
 
+LIVE, SHADOW = "earwitness", "earwitness_shadow"
+"""What the names of metrics begin with."""
+
 
 def work(settings: Settings) -> None:
     """Run a worker in this process until SIGINT or SIGTERM.
@@ -44,13 +47,15 @@ def work(settings: Settings) -> None:
 
 
 async def _work(settings: Settings, decision: Decision, codec: Codec) -> None:
-    stop, metrics = asyncio.Event(), Metrics()
+    stop, metrics = asyncio.Event(), Metrics(SHADOW if settings.topics.shadow else LIVE)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     scorers = Scorers(open_scorer(settings, metrics))
     rollouts = await _rollouts(settings, decision, codec)
     counting = [decision] if rollouts is None else rollouts.counting(round(time.time() * 1000))
+    if decision.digest not in {counts.digest for counts in counting} and not settings.topics.shadow:
+        logger.warning("what the settings say of the model does not count: a rollout says otherwise")
     for counts in counting:
         await scorers.open(counts)
         spec = counts.spec
@@ -80,5 +85,9 @@ async def _rollouts(settings: Settings, decision: Decision, codec: Codec) -> Rol
         return None
     client, topics = settings.kafka.librdkafka(), settings.topics
     rollouts = Rollouts(client, codec, decision, settings.frames_topics, shadow=topics.shadow)
-    await asyncio.to_thread(rollouts.refresh)
+    try:
+        await asyncio.to_thread(rollouts.refresh)
+    except BaseException:
+        rollouts.close()
+        raise
     return rollouts

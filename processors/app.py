@@ -92,7 +92,7 @@ class Worker:
         pipeline = Pipeline(decision, codec, batch)
         self._engine = Engine(pipeline, codec, scorers, self._publisher, metrics, batch, self.fail)
         self._partitions = pipeline.partitions
-        self._following = Following(rollouts, pipeline, scorers, self._since_ms, lambda: self._engine.busy)
+        self._following = Following(rollouts, pipeline, scorers, self._since_ms)
         self._app = self._make_app()
 
     # -- life -------------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ class Worker:
         await self._publisher.close(0.0)
         await self._scorers.close()
         self._positions.close()
-        self._following.close()
+        await self._following.close()
 
     def _make_app(self) -> BatchApp:
         settings, connections = self._settings, self._connections
@@ -215,10 +215,12 @@ class Worker:
         self.held = {TP(*key) for key in self._partitions} if hold else set()
 
     def _since_ms(self) -> dict[str, int]:
-        """Return, for each topic, the append time from which on frames are still to be heard, or about."""
+        """Return, for each topic, the append time from which on frames are still to be read, or about."""
         since_ms = dict.fromkeys(self._connections.frames_topics, round(time() * 1000))
-        for (topic, _), appended_ms in self._last_appended_ms.items():
-            since_ms[topic] = min(since_ms[topic], appended_ms)
+        for key, appended_ms in self._last_appended_ms.items():
+            end = self._app.consumer.highwater(TP(*key))
+            if end is None or self._partitions[key].position < end:
+                since_ms[key[0]] = min(since_ms[key[0]], appended_ms)
         return since_ms
 
     # -- generations ------------------------------------------------------------------------------------
@@ -301,6 +303,9 @@ class Worker:
 
     def _gauge(self) -> None:
         metrics = self._metrics
+        metrics.rollouts_age_seconds.set(self._following.age_s)
+        metrics.rollouts_ignored.set(self._following.ignored)
+        metrics.set_models(self._scorers.states())
         metrics.partitions_assigned.set(len(self._partitions))
         metrics.partitions_held.set(len(self.held))
         metrics.sensors_live.set(sum(p.open_runs for p in self._partitions.values()))

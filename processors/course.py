@@ -42,7 +42,8 @@ class Course:
     """What decided first, and the stages since; of stages with the same time the last one counts."""
 
     def __init__(self, first: Decision | None, stages: Sequence[Stage] = ()) -> None:
-        self.stages = tuple(sorted(stages, key=lambda stage: stage.at_ms))
+        last = {stage.at_ms: stage for stage in stages}
+        self.stages = tuple(last[at_ms] for at_ms in sorted(last))
         self._times = [stage.at_ms for stage in self.stages]
         self._all = (Stage(0, first), *self.stages)
 

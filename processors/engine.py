@@ -62,11 +62,6 @@ class Engine:
         self._unresolved: dict[int, tuple[UnknownSchemaError, float]] = {}
 
     @property
-    def busy(self) -> bool:
-        """Whether batches are being scored."""
-        return bool(self._scoring)
-
-    @property
     def overfull(self) -> bool:
         """Whether nothing more should be read for now: from the limit on, until half of it is left."""
         backlog = self.pipeline.backlog

@@ -35,25 +35,26 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """The metrics of one worker, in a registry of their own."""
+    """The metrics of one worker, in a registry of their own.
 
-    def __init__(self) -> None:
+    Those of a shadow have a `prefix` of their own: no alert about who listens takes them for a worker's.
+    """
+
+    def __init__(self, prefix: str = "earwitness") -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self.frames = Counter(
-            "earwitness_frames_total", "Records read from frames topics.", registry=registry
-        )
+        self.frames = Counter(f"{prefix}_frames_total", "Records read from frames topics.", registry=registry)
         self.windows = Counter(
-            "earwitness_windows_total", "Windows decided, by outcome.", ["outcome"], registry=registry
+            f"{prefix}_windows_total", "Windows decided, by outcome.", ["outcome"], registry=registry
         )
         self.detections = Counter(
-            "earwitness_detections_total",
+            f"{prefix}_detections_total",
             "Detections published, by label and state.",
             ["label", "state"],
             registry=registry,
         )
         self.dead_letters = Counter(
-            "earwitness_dead_letters_total",
+            f"{prefix}_dead_letters_total",
             "Dead letters published, by reason.",
             ["reason"],
             registry=registry,
@@ -61,91 +62,107 @@ class Metrics:
         for reason in DeadLetterError.__subclasses__():  # or `increase()` would not see the first one
             self.dead_letters.labels(reason.__name__)
         self.late_frames = Counter(
-            "earwitness_late_frames_total", "Frames dropped as late or duplicate.", registry=registry
+            f"{prefix}_late_frames_total", "Frames dropped as late or duplicate.", registry=registry
         )
-        self.sensors_live = Gauge("earwitness_sensors_live", "Sensors with an open run.", registry=registry)
+        self.sensors_live = Gauge(f"{prefix}_sensors_live", "Sensors with an open run.", registry=registry)
         self.sensors_missing = Gauge(
-            "earwitness_sensors_missing",
+            f"{prefix}_sensors_missing",
             "Expected sensors of this worker's partitions without an open run.",
             registry=registry,
         )
         self.batch_windows = Histogram(
-            "earwitness_batch_windows", "Windows in a batch.", buckets=BATCH_BUCKETS, registry=registry
+            f"{prefix}_batch_windows", "Windows in a batch.", buckets=BATCH_BUCKETS, registry=registry
         )
         self.score_seconds = Histogram(
-            "earwitness_score_seconds", "Time to score a batch.", buckets=STAGE_BUCKETS_S, registry=registry
+            f"{prefix}_score_seconds", "Time to score a batch.", buckets=STAGE_BUCKETS_S, registry=registry
         )
         self.latency_seconds = Histogram(
-            "earwitness_latency_seconds",
+            f"{prefix}_latency_seconds",
             "Time of a window or detection in a stage; the first includes the sensor's clock offset.",
             ["stage"],
             buckets=STAGE_BUCKETS_S,
             registry=registry,
         )
         self.position_lag_records = Gauge(
-            "earwitness_position_lag_records",
+            f"{prefix}_position_lag_records",
             "Records appended and not read.",
             ["partition"],
             registry=registry,
         )
         self.position_lag_seconds = Gauge(
-            "earwitness_position_lag_seconds",
+            f"{prefix}_position_lag_seconds",
             "Age of the last record read, while there are more.",
             ["partition"],
             registry=registry,
         )
         self.backlog_windows = Gauge(
-            "earwitness_backlog_windows", "Windows that wait, or are being scored.", registry=registry
+            f"{prefix}_backlog_windows", "Windows that wait, or are being scored.", registry=registry
         )
         self.backlog_seconds = Gauge(
-            "earwitness_backlog_seconds",
+            f"{prefix}_backlog_seconds",
             "How long the oldest window has waited; grows while the scorer is away.",
             registry=registry,
         )
         self.committed_lag_records = Gauge(
-            "earwitness_committed_lag_records",
+            f"{prefix}_committed_lag_records",
             "Records appended since the low-water mark; never zero while sensors are live.",
             ["partition"],
             registry=registry,
         )
         self.partitions_assigned = Gauge(
-            "earwitness_partitions_assigned", "Partitions that this worker reads.", registry=registry
+            f"{prefix}_partitions_assigned", "Partitions that this worker reads.", registry=registry
         )
         self.partitions_held = Gauge(
-            "earwitness_partitions_held",
+            f"{prefix}_partitions_held",
             "Partitions held back because the scorer is behind.",
             registry=registry,
         )
         self.published = Counter(
-            "earwitness_published_total", "Records published, by topic.", ["topic"], registry=registry
+            f"{prefix}_published_total", "Records published, by topic.", ["topic"], registry=registry
         )
         self.outputs_unacknowledged = Gauge(
-            "earwitness_outputs_unacknowledged", "Outputs that are not in the log yet.", registry=registry
+            f"{prefix}_outputs_unacknowledged", "Outputs that are not in the log yet.", registry=registry
+        )
+        self.rollouts_age_seconds = Gauge(
+            f"{prefix}_rollouts_age_seconds",
+            "How long ago all rollouts were known; from 5 s on nothing is read.",
+            registry=registry,
+        )
+        self.rollouts_ignored = Gauge(
+            f"{prefix}_rollouts_ignored",
+            "Rollouts that were announced and never count.",
+            registry=registry,
+        )
+        self.model_ready = Gauge(
+            f"{prefix}_model_ready",
+            "Whether a model that windows need, or will need, is open.",
+            ["model"],
+            registry=registry,
         )
         self.scorer_calls = Counter(
-            "earwitness_scorer_calls_total",
+            f"{prefix}_scorer_calls_total",
             "Batches sent to an endpoint, by what came of it.",
             ["endpoint", "outcome"],
             registry=registry,
         )
         self.scorer_call_seconds = Histogram(
-            "earwitness_scorer_call_seconds",
+            f"{prefix}_scorer_call_seconds",
             "Time from a call to its answer.",
             ["endpoint"],
             buckets=STAGE_BUCKETS_S,
             registry=registry,
         )
         self.scorer_ready = Gauge(
-            "earwitness_scorer_ready",
+            f"{prefix}_scorer_ready",
             "Whether an endpoint serves a model as it is wanted.",
             ["endpoint", "model"],
             registry=registry,
         )
         self.scorer_retries = Counter(
-            "earwitness_scorer_retries_total", "Batches that were tried again.", registry=registry
+            f"{prefix}_scorer_retries_total", "Batches that were tried again.", registry=registry
         )
         self.scorer_fallback_windows = Counter(
-            "earwitness_scorer_fallback_windows_total",
+            f"{prefix}_scorer_fallback_windows_total",
             "Windows scored in process because no endpoint was ready.",
             registry=registry,
         )
@@ -185,6 +202,12 @@ class Metrics:
         self.position_lag_records.labels(name).set(records)
         self.position_lag_seconds.labels(name).set(seconds)
         self.committed_lag_records.labels(name).set(committed)
+
+    def set_models(self, ready: Mapping[str, bool]) -> None:
+        """Set which models are open, of those that are needed."""
+        self.model_ready.clear()
+        for model, is_open in ready.items():
+            self.model_ready.labels(model).set(is_open)
 
     def forget_partitions(self) -> None:
         """Forget the lag of partitions that may be another worker's now."""

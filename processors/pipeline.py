@@ -72,6 +72,12 @@ class Pipeline:
         return waiting + sum(len(batch.items) for batch in self._scoring)
 
     @property
+    def pending(self) -> list[Decision]:
+        """What decides about windows that wait, or are being scored."""
+        waiting = [decision for decision, batcher in self._batchers.values() if len(batcher)]
+        return waiting + [decision_of(batch) for batch in self._scoring]
+
+    @property
     def oldest_s(self) -> float | None:
         """When the oldest window that waits, or is being scored, was ready; None where there is none."""
         waiting = [at_s for _, batcher in self._batchers.values() if (at_s := batcher.oldest_s) is not None]

@@ -9,8 +9,9 @@ every rollout that counts for frames which have been appended by now. Where it i
 """
 
 import logging
-from collections.abc import Iterable, Mapping
-from time import monotonic
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import inf
 from typing import Any
 
 from processors.course import Course, Stage
@@ -19,26 +20,36 @@ from processors.log import LogReader, Record
 from schemas.codec import Codec
 from schemas.errors import (
     ConfigurationError,
+    EarwitnessError,
     MalformedRecordError,
     SchemaUnresolvedError,
     StopError,
     UnknownSchemaError,
 )
 from schemas.model import ModelSpec
-from schemas.rollout import LEAD_S, Mode, Rollout
+from schemas.rollout import LEAD_S, Mode, Rollout, standing
 from schemas.topics import Topics
 
 logger = logging.getLogger(__name__)
 
 LEASE_S = LEAD_S / 2
 """What is left of LEAD_S is for brokers' clocks that disagree."""
+FAR_S = 7 * 86_400.0
+"""Nobody plans further ahead; a time in other units is further away than that."""
 PARTITION = 0
+TIMEOUT_S = 5.0
+
+
+def uptime_s() -> float:
+    """Return a clock that goes on while the machine sleeps, where there is one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Rollouts:
     """The courses of some frames topics; `shadow` has candidates heard that are in a rollout's shadow, alone.
 
-    Its methods block; one thread at a time.
+    A rollout that cannot be read, or begins too soon or too far away, never counts, and is `ignored`: to hear
+    with yesterday's model is better than not to hear. Its methods block; one thread at a time.
     """
 
     def __init__(
@@ -49,39 +60,55 @@ class Rollouts:
         frames_topics: Iterable[str],
         *,
         shadow: bool = False,
+        now_s: Callable[[], float] = uptime_s,
     ) -> None:
-        self._reader, self._codec = LogReader(client), codec
-        self._first, self._shadow = first, shadow
+        self._reader, self._codec = LogReader(client, TIMEOUT_S), codec
+        self._first, self._shadow, self._now_s = first, shadow, now_s
         self._decisions = {first.digest: first}
-        self._read_s: float | None = None
-        self.announced: dict[str, list[Rollout]] = {topic: [] for topic in frames_topics}
-        """By frames topic, every rollout that counts, or will, in the order in which they were written."""
-        self.courses = {topic: self._course(topic) for topic in self.announced}
+        self._known_s: float | None = None
+        self._written: dict[str, list[Rollout]] = {topic: [] for topic in frames_topics}
+        self._next = dict.fromkeys(self._written, 0)
+        self.courses = {topic: self._course(topic) for topic in self._written}
         """By frames topic."""
-        self._next = dict.fromkeys(self.announced, 0)
+        self.ignored = 0
 
     @property
     def fresh(self) -> bool:
         """Whether everything is known that counts for frames which have been appended by now."""
-        return self._read_s is not None and monotonic() < self._read_s + LEASE_S
+        return self.age_s < LEASE_S
 
-    def refresh(self) -> bool:
-        """Read what is new; return whether a course has changed.
+    @property
+    def age_s(self) -> float:
+        """How long ago everything was known; infinite before that."""
+        return inf if self._known_s is None else self._now_s() - self._known_s
+
+    def announced(self, topic: str) -> list[Rollout]:
+        """Return the rollouts of a frames topic that count, or will, in the order of their times."""
+        return standing(self._written[topic])
+
+    def refresh(self) -> float:
+        """Read what is new, and return when that began: to be `confirmed` once the courses are in use.
 
         Raises:
             ConfigurationError: a control topic does not exist, or no broker answers.
-            StopError: a rollout was written by a later release, or the topic was made anew.
+            EarwitnessError: the schema registry does not answer.
+            KafkaException: a control topic may not be read.
+            StopError: a control topic was made anew.
 
         """
-        began_s, changed = monotonic(), False
-        for topic, announced in self.announced.items():
-            new = [rollout for record in self._new(topic) if (rollout := self._counting(record)) is not None]
-            if new:
-                announced += new
-                self.courses[topic] = self._course(topic)
-                changed = True
-        self._read_s = began_s
-        return changed
+        began_s = self._now_s()
+        for topic in self._written:
+            for record in self._new(topic):
+                rollout = self._counting(record)
+                self._next[topic] = record.offset + 1
+                if rollout is not None:
+                    self._written[topic].append(rollout)
+                    self.courses[topic] = self._course(topic)
+        return began_s
+
+    def confirm(self, began_s: float) -> None:
+        """Take it that all is in use that could be known when a refresh began."""
+        self._known_s = began_s
 
     def counting(self, now_ms: int) -> list[Decision]:
         """Return what decides for frames that are appended now."""
@@ -96,58 +123,61 @@ class Rollouts:
         """Let go of the connection."""
         self._reader.close()
 
-    def _new(self, topic: str) -> list[Record]:
-        control = Topics.beside(topic).control
+    def _new(self, topic: str) -> Iterator[Record]:
+        control, first = Topics.beside(topic).control, self._next[topic]
         _, end = self._reader.limits_of(control, PARTITION)
-        if end < self._next[topic]:
-            raise StopError(f"{control} ends at {end} and was read to {self._next[topic]}: was it made anew?")
-        if end == self._next[topic]:
-            return []
-        found = list(self._reader.read(control, {PARTITION: (self._next[topic], end)}))
-        self._next[topic] = end
-        return found
+        if end < first:
+            raise StopError(f"{control} ends at {end} and was read to {first}: it was made anew; start again")
+        if end > first:
+            yield from self._reader.read(control, {PARTITION: (first, end)})
+            self._next[topic] = end
 
     def _course(self, topic: str) -> Course:
-        stages = [self._as_stage(rollout) for rollout in self.announced[topic]]
+        stages = [self._as_stage(rollout) for rollout in self.announced(topic)]
         return Course(None if self._shadow else self._first, stages)
 
     def _counting(self, record: Record) -> Rollout | None:
         try:
             rollout = self._read(record)
-            if rollout.at_ms < record.timestamp + LEAD_S * 1000:
-                early = (rollout.at_ms - record.timestamp) / 1000
-                raise MalformedRecordError(
-                    f"it begins {early:g} s after it was appended; accepted: {LEAD_S:g} s or more"
-                )
-            self._as_stage(rollout)
-            return rollout
-        except (MalformedRecordError, ConfigurationError) as exc:
+            _check_time(rollout, record)
+            if rollout.mode is not Mode.CANCEL:
+                self._as_stage(rollout)
+        except (MalformedRecordError, UnknownSchemaError, ConfigurationError) as exc:
+            self.ignored += 1
             logger.error("%s: a rollout that never counts: %s", record.place, exc)
             return None
+        return rollout
 
     def _read(self, record: Record) -> Rollout:
         try:
-            try:
-                return self._codec.decode(Rollout, record.value)
-            except SchemaUnresolvedError as exc:
-                self._codec.resolve(exc.schema_id)
-                return self._codec.decode(Rollout, record.value)
-        except (UnknownSchemaError, SchemaUnresolvedError) as exc:
-            # Whoever ignored it would go on with a model that others have left.
-            raise StopError(
-                f"{record.place}: a rollout that cannot be read; a later release's? {exc}"
-            ) from exc
+            return self._codec.decode(Rollout, record.value)
+        except SchemaUnresolvedError as exc:
+            return self._resolved(record, exc.schema_id)
+
+    def _resolved(self, record: Record, schema_id: int) -> Rollout:
+        try:
+            self._codec.resolve(schema_id)
+        except SchemaUnresolvedError as exc:
+            raise EarwitnessError(f"{record.place}: the registry does not say how it was written") from exc
+        return self._codec.decode(Rollout, record.value)
 
     def _as_stage(self, rollout: Rollout) -> Stage:
-        model = self._decision(rollout.spec)
-        spec = rollout.candidate_spec
-        candidate = None if spec is None else self._decision(spec)
+        model, candidate = self._decision(rollout.spec), self._decision(rollout.candidate_spec)
         if self._shadow:
             return Stage(rollout.at_ms, candidate if rollout.mode is Mode.SHADOW else None)
         if rollout.mode is Mode.SPLIT:
             return Stage(rollout.at_ms, model, candidate, rollout.share or 0.0)
         return Stage(rollout.at_ms, model)
 
-    def _decision(self, spec: ModelSpec) -> Decision:
+    def _decision(self, spec: ModelSpec | None) -> Decision | None:
+        if spec is None:
+            return None
         made = Decision(spec, self._first.rules)
         return self._decisions.setdefault(made.digest, made)
+
+
+def _check_time(rollout: Rollout, record: Record) -> None:
+    lead_s = (rollout.at_ms - record.timestamp) / 1000
+    if not LEAD_S <= lead_s <= FAR_S:
+        accepted = f"{LEAD_S:g} to {FAR_S:g} s"
+        raise MalformedRecordError(f"it begins {lead_s:g} s after it was appended; accepted: {accepted}")

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 OpenScorer = Callable[[ModelSpec], Awaitable[Scorer]]
 Model = tuple[str, str, str]
-"""Name, version and digest: decisions that differ in thresholds only share a scorer."""
+"""Name, version, and what else matters for scores: decisions that differ in thresholds share a scorer."""
 IDLE_S = 60.0
 RETRY_S = 10.0
 
@@ -28,8 +28,8 @@ RETRY_S = 10.0
 class Scorers:
     """The scorers of one worker; `open_scorer` may raise ConfigurationError, and is then called again."""
 
-    def __init__(self, open_scorer: OpenScorer) -> None:
-        self._open_scorer = open_scorer
+    def __init__(self, open_scorer: OpenScorer, idle_s: float = IDLE_S) -> None:
+        self._open_scorer, self._idle_s = open_scorer, idle_s
         self._open: dict[Model, Scorer] = {}
         self._opening: dict[Model, asyncio.Task[None]] = {}
         self._used_s: dict[Model, float] = {}
@@ -78,14 +78,22 @@ class Scorers:
         """Return a decision's scorer, which is open."""
         return self._open[_model(decision)]
 
-    async def close_idle(self, needed: Iterable[Decision], busy: Callable[[], bool]) -> None:
-        """Close what nobody has asked for lately and nobody is about to; nothing while batches are scored."""
+    async def close_idle(self, needed: Iterable[Decision]) -> None:
+        """Close what is not needed, and nobody has asked for lately; try no more to open it."""
         keep = {_model(decision) for decision in needed}
-        for model in list(self._open):
-            if model not in keep and not busy() and monotonic() > self._used_s[model] + IDLE_S:
-                scorer = self._open.pop(model)
+        idle = [m for m, at_s in self._used_s.items() if m not in keep and monotonic() > at_s + self._idle_s]
+        for model in idle:
+            del self._used_s[model]
+            if model in self._opening:
+                self._opening[model].cancel()
+            scorer = self._open.pop(model, None)
+            if scorer is not None:
                 logger.info("model %s/%s: no longer needed", *model[:2])
                 await scorer.close()
+
+    def states(self) -> dict[str, bool]:
+        """Return the models that windows may need, `name/version`, and whether each is open."""
+        return {f"{model[0]}/{model[1]}": model in self._open for model in self._used_s}
 
     async def close(self) -> None:
         """Let go of all of them."""
@@ -115,7 +123,8 @@ class Scorers:
 
 def _model(decision: Decision) -> Model:
     spec = decision.spec
-    return spec.name, spec.version, spec.digest
+    how = spec.model_dump_json(exclude={"thresholds", "m", "n", "hop_samples", "licence"})
+    return spec.name, spec.version, how
 
 
 def _complain(state: RetryCallState) -> None:

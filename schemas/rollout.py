@@ -1,6 +1,7 @@
 """Rollout: which model counts from when on. The control topic keeps them all, each under its own key."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Self
@@ -23,13 +24,16 @@ class Mode(StrEnum):
     """It counts for a share of the sensors, the model for the others."""
     SHADOW = "SHADOW"
     """It hears everything beside the model, and publishes to topics of its own."""
+    CANCEL = "CANCEL"
+    """There is neither: what was to begin at this time does not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """From `at_us` on, by the frames' append times, `model` counts; each is the JSON of a model's spec.
 
-    `share` is the candidate's part of the sensors, between 0 and 1; None unless the mode is SPLIT.
+    `share` is the candidate's part of the sensors, between 0 and 1; None unless the mode is SPLIT. Of those
+    with the same time the one written last counts.
 
     Raises:
         MalformedRecordError: the fields contradict one another, or a spec is not one.
@@ -40,12 +44,16 @@ class Rollout:
 
     at_us: int
     mode: Mode
-    model: str
+    model: str | None
     candidate: str | None
     share: float | None
 
     def __post_init__(self) -> None:
-        if (self.candidate is None) != (self.mode is Mode.SWITCH):
+        if (self.model is None) != (self.mode is Mode.CANCEL):
+            raise MalformedRecordError(
+                f"a {self.mode} with model {self.model!r}; accepted: in all but CANCEL"
+            )
+        if (self.candidate is None) != (self.mode in (Mode.SWITCH, Mode.CANCEL)):
             raise MalformedRecordError(
                 f"a {self.mode} with candidate {self.candidate!r}; accepted: in others"
             )
@@ -69,13 +77,19 @@ class Rollout:
 
     @property
     def spec(self) -> ModelSpec:
-        """The model's spec."""
-        return _spec(self.model)
+        """The spec of the model, which all but a CANCEL have."""
+        return _spec(self.model or "")
 
     @property
     def candidate_spec(self) -> ModelSpec | None:
         """The candidate's spec."""
         return None if self.candidate is None else _spec(self.candidate)
+
+
+def standing(written: Iterable[Rollout]) -> list[Rollout]:
+    """Return what counts, by time, of rollouts in the order in which they were written."""
+    last = {rollout.at_ms: rollout for rollout in written}
+    return [last[at_ms] for at_ms in sorted(last) if last[at_ms].mode is not Mode.CANCEL]
 
 
 def bucket_of(key: bytes) -> float:

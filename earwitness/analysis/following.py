@@ -53,16 +53,20 @@ class Following:
 
     def refresh(self) -> bool:
         """Read what was announced since; return whether that may change what decides."""
-        if self._rollouts is None or not self._rollouts.refresh() or self._one_model:
+        if self._rollouts is None:
             return False
-        self.course = self._rollouts.courses[self._topic]
+        self._rollouts.refresh()
+        before, now = self.course, self._rollouts.courses[self._topic]
+        if self._one_model or now is before or not now.stages:
+            return False
+        self.course = now
         return True
 
     def remark(self, begin_ms: int | None, end_ms: int | None) -> str:
         """Say which rollouts count for frames appended in a time, and whether they are followed, if any."""
         if self._rollouts is None or begin_ms is None or end_ms is None:
             return ""
-        found = _counting(self._rollouts.announced[self._topic], begin_ms, end_ms)
+        found = _counting(self._rollouts.announced(self._topic), begin_ms, end_ms)
         if not found:
             return ""
         count = f"{len(found)} rollout{'s' if len(found) > 1 else ''}"

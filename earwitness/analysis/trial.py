@@ -52,7 +52,7 @@ def read_trial(settings: Settings, wanted: Wanted, now_us: int) -> Trial:
 
     Raises:
         ConfigurationError: there is none, or more than one.
-        StopError: a rollout was written by a later release.
+        EarwitnessError: the schema registry does not answer.
 
     """
     if settings.kafka.embedded:
@@ -63,7 +63,7 @@ def read_trial(settings: Settings, wanted: Wanted, now_us: int) -> Trial:
         rollouts.refresh()
     finally:
         rollouts.close()
-    return chosen(trials(rollouts.announced[frames], settings.detect, now_us), wanted)
+    return chosen(trials(rollouts.announced(frames), settings.detect, now_us), wanted)
 
 
 def trials(announced: Sequence[Rollout], rules: DecisionSettings, now_us: int) -> list[Trial]:

@@ -1,6 +1,7 @@
 """Commands that change the model of workers that run."""
 
 import json
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,7 +23,7 @@ Shadow = Annotated[
     bool,
     typer.Option("--shadow", help="Let it hear beside the model that counts, to topics of its own."),
 ]
-In = Annotated[float, typer.Option("--in", help="Seconds from now; more than 10.")]
+In = Annotated[float, typer.Option("--in", help="Seconds from now; 12 or more.")]
 
 
 @models_app.command()
@@ -40,7 +41,9 @@ def rollout(
     """Let another model count from a time on, without a gap, the same for whoever reads the log again.
 
     With scorer.kind = triton it is loaded and warmed on every endpoint first. Workers that score in process
-    find it in their catalogue (model.catalogue). A shadow is heard by workers with topics.shadow = true.
+    find it in their catalogue (model.catalogue). A shadow is heard by workers with topics.shadow = true. What
+    others stay with is what counts last so far; before the first rollout, what these settings say, which
+    must be the workers' own. To go back, roll the old version out.
 
     Example: earwitness model rollout earwitness-small 2 -b kafka:9092 --share 0.1
     """
@@ -57,8 +60,8 @@ def rollout(
         _show(said.topic, [said.rollout], as_json)
 
 
-@models_app.command()
-def cancel(
+@models_app.command(name="cancel")
+def cancel_rollouts(
     config: Config = None, setting: Set = None, broker: Broker = None, as_json: AsJson = False
 ) -> None:
     """Take back the rollouts that have not begun: what counts until then goes on.
@@ -67,10 +70,11 @@ def cancel(
     """
     from earwitness.rollout import cancel
 
-    found = cancel(read_settings(config, setting, broker))
-    for said in found:
+    nothing = True
+    for said in cancel(read_settings(config, setting, broker)):
         _show(said.topic, [said.rollout], as_json)
-    if not found and not as_json:
+        nothing = False
+    if nothing and not as_json:
         show("no rollout is about to begin")
 
 
@@ -93,15 +97,18 @@ def rollouts(
 def _show(topic: str, found: list["Rollout"], as_json: bool) -> None:
     from datetime import UTC, datetime
 
-    rows = []
+    rows, now_ms = [], time.time() * 1000
+    begun = [one.at_ms for one in found if one.at_ms <= now_ms]
     for one in found:
         candidate = one.candidate_spec
+        model = None if one.model is None else f"{one.spec.name}/{one.spec.version}"
         rows.append(
             {
                 "topic": topic,
                 "from": datetime.fromtimestamp(one.at_ms / 1000, UTC).isoformat(timespec="milliseconds"),
                 "mode": str(one.mode),
-                "model": f"{one.spec.name}/{one.spec.version}",
+                "counts": "later" if one.at_ms > now_ms else "now" if one.at_ms == begun[-1] else "no more",
+                "model": model,
                 "candidate": candidate and f"{candidate.name}/{candidate.version}",
                 "share": one.share,
             }

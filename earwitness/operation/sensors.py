@@ -190,7 +190,8 @@ def roster_of(settings: Settings) -> Roster | None:
 
     """
     expected = read_expected(settings.sensors.expected)
-    return Roster(settings.tenant.frames, expected) if expected and not settings.topics.backfill else None
+    others = settings.topics.backfill or settings.topics.shadow
+    return Roster(settings.tenant.frames, expected) if expected and not others else None
 
 
 def _checked(name: str) -> str:

@@ -328,6 +328,13 @@ class Worker(Program):
                 found[name] = found.get(name, 0.0) + sample.value
         return found
 
+    def counts(self, name: str, label: str) -> dict[str, float]:
+        """Return one of its metrics by a label."""
+        text = self._get("metrics") or ""
+        families = text_string_to_metric_families(text)
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return {sample.labels[label]: sample.value for sample in samples}
+
     @property
     def assignments(self) -> int:
         """How many times it was given a partition."""

@@ -27,7 +27,7 @@ def test_a_detection_carries_the_trace_of_the_frame_that_completed_its_window(
         captured_us = begin_us + end * 1_000_000 // RATE_HZ
         frame = AudioFrame(epoch, at, FRAME_SAMPLES, captured_us, RATE_HZ, 1, Encoding.PCM_S16LE, data)
         # The window that ends with the second second is the one by which two of three are loud.
-        headers = [("traceparent", TRACE)] if end <= 2 * RATE_HZ else []
+        headers: dict[str, str | bytes | None] = {"traceparent": TRACE} if end <= 2 * RATE_HZ else {}
         producer.produce(tenant.topics.frames, CODEC.encode(frame), b"roof", headers=headers)
     assert producer.flush(DEADLINE_S) == 0
     wait_until(lambda: len(tenant.silent()) == 1, "the sensor is SILENT")

@@ -45,7 +45,6 @@ AWAY_S = float(os.environ.get("EARWITNESS_AWAY_SECONDS", "6"))
 CALM_S, BACK_S = 3.0, 3.0
 """Nothing happens for so long before each fault, and a fault is over after so long."""
 CAUGHT_UP_S = 30.0
-MOVED_WITHIN_S = 1.0
 WINDOWS_PER_S = 2
 
 

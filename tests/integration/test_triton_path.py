@@ -15,8 +15,8 @@ from infra.local.triton_installation import TritonInstallation
 from models.catalogue import find, names
 from processors.ledger import SCORER_HEADER
 from producers.clips import ClipPool
-from schemas.detection import Detection, DetectionState
-from tests.integration.harness import CODEC, Programs, Tenant, by_id, covered, timelines
+from schemas.detection import Detection
+from tests.integration.harness import Programs, Tenant, by_id, covered, timelines
 from tests.integration.tritons import scored_by, tritons
 from tests.integration.undisturbed import Said, accounted_for, stored, undisturbed
 from tests.integration.walk import Walk, walk_along
@@ -92,4 +92,3 @@ def test_every_detection_says_who_scored_it(case: Case) -> None:
             said = dict(record.headers)[SCORER_HEADER]
             assert said is not None
             assert said.decode().startswith(begins)
-            assert CODEC.decode(Detection, record.value).state in DetectionState

@@ -52,12 +52,14 @@ def decision(version: str = "1", threshold: float = 0.5) -> Decision:
     return Decision(first.spec.model_copy(update={"version": version, "thresholds": thresholds}), first.rules)
 
 
-async def test_decisions_that_differ_in_thresholds_only_share_a_scorer() -> None:
+async def test_decisions_that_differ_in_thresholds_only_share_a_scorer_and_others_do_not() -> None:
     shop = Shop()
     scorers = Scorers(shop.open)
-    for one in (decision(), decision(threshold=0.7), decision("2")):
+    first = decision()
+    other_labels = Decision(first.spec.model_copy(update={"labels": first.spec.labels[::-1]}), first.rules)
+    for one in (first, decision(threshold=0.7), decision("2"), other_labels):
         await scorers.open(one)
-    assert shop.asked == ["1", "2"]
+    assert shop.asked == ["1", "2", "1"]
     assert scorers.scorer(decision()) is scorers.scorer(decision(threshold=0.7))
     assert scorers.concurrency == 3
     await scorers.close()
@@ -88,16 +90,25 @@ async def test_an_error_that_waiting_does_not_mend_is_raised_to_who_asks_next() 
     await scorers.close()
 
 
-async def test_what_is_needed_or_was_used_lately_stays_open() -> None:
+async def test_what_is_needed_stays_open_and_what_is_not_is_closed_once_it_was_idle_for_long() -> None:
     shop = Shop()
-    scorers = Scorers(shop.open)
-    await scorers.open(decision())
-    await scorers.close_idle([], lambda: False)
-    assert scorers.ready(decision())
-    scorers._used_s = dict.fromkeys(scorers._used_s, 0.0)
-    await scorers.close_idle([], lambda: True)
-    await scorers.close_idle([decision()], lambda: False)
-    assert not shop.sold[0].closed
-    await scorers.close_idle([], lambda: False)
-    assert shop.sold[0].closed
+    patient, hasty = Scorers(shop.open), Scorers(shop.open, idle_s=0.0)
+    for scorers in (patient, hasty):
+        await scorers.open(decision())
+        await scorers.close_idle([decision()])
+        assert scorers.states() == {"tiny/1": True}
+        await scorers.close_idle([])
+    assert [sold.closed for sold in shop.sold] == [False, True]
+    assert hasty.states() == {}
+    await patient.close()
+
+
+async def test_a_model_that_is_no_longer_needed_is_tried_no_more() -> None:
+    shop = Shop(lambda _: ConfigurationError("model", "2", "there"))
+    scorers = Scorers(shop.open, idle_s=0.0)
+    assert not scorers.ready(decision("2"))
+    await until(lambda: bool(shop.asked))
+    await scorers.close_idle([])
+    await until(lambda: not scorers._opening)
+    assert scorers.states() == {}
     await scorers.close()

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.codec import Codec
 from schemas.errors import MalformedRecordError
-from schemas.rollout import Mode, Rollout, bucket_of
+from schemas.rollout import Mode, Rollout, bucket_of, standing
 from tests.schemas.records import ROLLOUT, SPEC
 
 VECTORS = json.loads(files("schemas").joinpath("vectors.json").read_text("utf-8"))
@@ -37,6 +37,8 @@ def test_it_begins_with_the_first_whole_millisecond() -> None:
         ({"share": 1.0}, "share 1.0 in a SPLIT"),
         ({"share": float("nan")}, "share nan in a SPLIT"),
         ({"mode": Mode.SHADOW}, "share 0.25 in a SHADOW"),
+        ({"model": None}, "SPLIT with model None"),
+        ({"mode": Mode.CANCEL, "candidate": None, "share": None}, "CANCEL with model"),
         ({"model": "{}"}, "not a model's spec"),
         ({"candidate": "quick/2"}, "not a model's spec"),
     ],
@@ -44,6 +46,17 @@ def test_it_begins_with_the_first_whole_millisecond() -> None:
 def test_fields_that_contradict_one_another_are_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(MalformedRecordError, match=said):
         replace(ROLLOUT, **wrong)
+
+
+def test_of_rollouts_with_the_same_time_the_one_written_last_counts_and_a_cancel_leaves_none() -> None:
+    later = replace(ROLLOUT, at_us=ROLLOUT.at_us + 1_000_000)
+    again = replace(ROLLOUT, share=0.5)
+    nothing = Rollout(later.at_us, Mode.CANCEL, None, None, None)
+    assert standing([later, ROLLOUT]) == [ROLLOUT, later]
+    assert standing([ROLLOUT, later, again]) == [again, later]
+    assert standing([ROLLOUT, later, nothing]) == [ROLLOUT]
+    assert standing([ROLLOUT, nothing, later]) == [ROLLOUT, later]
+    assert Codec().decode(Rollout, Codec().encode(nothing)) == nothing
 
 
 @pytest.mark.parametrize("vector", VECTORS["shares"], ids=lambda vector: vector["sensor"])

@@ -11,7 +11,7 @@ from earwitness.operation.checks.finding import TIMEOUT_S, Case, Finding, broken
 from earwitness.scoring import directory_of
 from processors.course import Course
 from processors.decision import Decision
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, EarwitnessError
 from schemas.model import ModelSpec
 from schemas.topics import Topics
 
@@ -54,8 +54,8 @@ def _here(case: Case, spec: ModelSpec) -> Iterator[Finding]:
     try:
         directory = directory_of(case.settings, spec)
     except ConfigurationError as exc:
-        advice = "put it into model.catalogue of every worker: until then its windows wait"
-        yield broken(f"{spec.name}/{spec.version}", str(exc), advice)
+        advice = "see that every worker has it (earwitness_model_ready): its windows wait where one has not"
+        yield warn(f"{spec.name}/{spec.version}", f"not on this machine: {exc}", advice)
     else:
         yield ok(f"{spec.name}/{spec.version}", f"in {directory}")
 
@@ -92,7 +92,7 @@ def course_of(case: Case, tenant: Topics) -> Course:
     try:
         rollouts.refresh()
         return rollouts.courses[topic]
-    except (ConfigurationError, KafkaException):
+    except (EarwitnessError, KafkaException):
         return Course(case.decision)  # the topics' check says why
     finally:
         rollouts.close()
