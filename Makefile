@@ -70,7 +70,7 @@ kafka: $(VENV)/.base ## Run a Kafka broker without Docker until Ctrl-C; needs Ja
 
 .PHONY: servers
 servers: $(VENV)/.base ## Fetch the servers that tests start, so that the first start is quick.
-	$(call timed,servers,{ $(BIN)/python -m infra.local install || echo 'none fetched: tests need a Docker engine'; })
+	$(call timed,servers,{ $(BIN)/python -m infra.local install || echo 'tests skip or fail where they need what is missing here; a Docker engine can stand in for Kafka'; })
 
 .PHONY: environment
 environment: $(VENV)/.all ## Make .venv with everything that development needs.

@@ -2,18 +2,23 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from models.catalogue import find, names
-from models.repository import Entry, write_repository
-from models.triton_config import plan_command
+from models.repository import CONFIG_FILE, Entry, write_repository
+from models.triton_config import plan_command, read_serving
+from models.triton_serving import Serving
 from processors.score import OnnxScorer
+from schemas.errors import ConfigurationError
 from schemas.model import read_spec
 
 IMAGE = "nvcr.io/nvidia/tritonserver:25.03-py3"
 """As docker-compose.yml has it."""
+OTHER_PORTS = " --grpc-port 8011 --http-port 8010 --metrics-port 8012"
+"""Of a second server, beside the image's."""
 
 
 def write_models(out: Path, models: Sequence[str], given: Mapping[str, Any]) -> list[Entry]:
@@ -35,26 +40,46 @@ async def _check_graph(directory: Path) -> None:
 
 
 def starting(out: Path, entries: Sequence[Entry]) -> list[str]:
-    """Return the shell commands that bring a server up on what was written."""
-    names = sorted({entry.spec.name for entry in entries})
-    if all(entry.serving.backend == "python" for entry in entries):
-        models = " ".join(f"--model {name}" for name in names)
-        return [f"python -m infra.local triton --repository {quote(str(out))} {models}"]
+    """Return the shell commands that bring servers up on all of a repository, after what was written.
+
+    A server of this machine has the python backend only, NVIDIA's image has the others: where a repository
+    is served by both, each is a command of its own, and they listen on different ports.
+    """
+    servings = _servings(out)
+    local = [name for name, serving in servings.items() if serving.backend == "python"]
+    native = {name: serving for name, serving in servings.items() if serving.backend != "python"}
     plans = [
-        f"{_docker(out, entry)} {' '.join(plan_command(entry.spec, entry.serving, _inside(entry)))}"
+        f"{_docker(out, [entry.serving])} {' '.join(plan_command(entry.spec, entry.serving, _inside(entry)))}"
         for entry in entries
         if entry.serving.cuda_graphs and entry.added
     ]
-    loaded = " ".join(f"--load-model={name}" for name in names)
+    servers = [_docker_server(out, native)] if native else []
+    if local:
+        models, ports = " ".join(f"--model {name}" for name in local), OTHER_PORTS if native else ""
+        servers.append(f"python -m infra.local triton --repository {quote(str(out))} {models}{ports}")
+    return [*plans, *servers]
+
+
+def _servings(out: Path) -> dict[str, Serving]:
+    """Read how each model is served, by name; those that are not of our writing are their owner's."""
+    found = {}
+    for file in sorted(out.glob(f"*/{CONFIG_FILE}")):
+        with suppress(ConfigurationError):
+            found[file.parent.name] = read_serving(file.read_text("utf-8", errors="replace"), str(file))
+    return found
+
+
+def _docker_server(out: Path, native: Mapping[str, Serving]) -> str:
+    loaded = " ".join(f"--load-model={name}" for name in native)
     served = "tritonserver --model-repository=/models --model-control-mode=explicit"
-    return [*plans, f"{_docker(out, entries[0], serve=True)} {served} {loaded}"]
+    return f"{_docker(out, list(native.values()), serve=True)} {served} {loaded}"
 
 
-def _docker(out: Path, entry: Entry, *, serve: bool = False) -> str:
-    gpus = ["--gpus all"] if entry.serving.on_gpu else []
+def _docker(out: Path, servings: Sequence[Serving], *, serve: bool = False) -> str:
+    gpus = ["--gpus all"] if any(serving.on_gpu for serving in servings) else []
     ports = ["-p 127.0.0.1:8000-8002:8000-8002 --shm-size=256m"] if serve else []
-    cache = entry.serving.engine_cache
-    engines = [f"-v earwitness-engines:{quote(cache)}"] if cache and serve else []
+    caches = sorted({serving.engine_cache for serving in servings if serving.engine_cache}) if serve else []
+    engines = [f"-v earwitness-engines:{quote(cache)}" for cache in caches]
     repository = f"-v {quote(str(out.resolve()))}:/models{':ro' if serve else ''}"
     return " ".join(["docker run --rm", *gpus, *ports, repository, *engines, IMAGE])
 

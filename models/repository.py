@@ -5,8 +5,9 @@
     OUT/earwitness-small/1/spec.json       so that a version says what it is; Triton does not read it
     OUT/earwitness-small/1/model.py        for the python backend
 
-A version that is there is never changed. A new one appears whole, by a rename, and so does the
-configuration that names it: a server that runs on the repository never sees half of either.
+What a version is, model.onnx and spec.json, is never changed; model.py is replaced where it is of another
+release. A new version appears whole, by a rename, and so does every file that is replaced: a server that runs
+on the repository never sees half of either.
 """
 
 import os
@@ -38,7 +39,7 @@ class Entry:
     directory: Path
     serving: Serving
     added: bool
-    """Whether it is new; otherwise it was there, and was left as it is."""
+    """Whether it is new; otherwise it was there, and its model was left as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +219,13 @@ def _check_quantised(path: Path) -> None:
 
 def _write(plan: _Plan) -> list[Entry]:
     plan.directory.mkdir(parents=True, exist_ok=True)
-    for number, source in plan.new.items():
-        _add_version(source, plan.directory / str(number), plan.serving.backend == "python")
-    _replace_text(plan.directory / CONFIG_FILE, plan.config)
+    runs = plan.serving.backend == "python"
+    for number in plan.specs:
+        if number in plan.new:
+            _add_version(plan.new[number], plan.directory / str(number), runs)
+        elif runs:
+            _replace(plan.directory / str(number) / RUNNER_FILE, RUNNER.read_bytes())
+    _replace(plan.directory / CONFIG_FILE, plan.config.encode())
     return [
         Entry(spec, plan.directory / str(number), plan.serving, number in plan.new)
         for number, spec in plan.specs.items()
@@ -241,13 +246,13 @@ def _add_version(source: Path, target: Path, with_runner: bool) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _replace_text(file: Path, text: str) -> None:
-    """Replace a file, unless it has this text already: Triton loads again where the time has changed."""
-    if file.is_file() and file.read_bytes() == text.encode():
+def _replace(file: Path, content: bytes) -> None:
+    """Replace a file, unless it has this content already: Triton loads again where the time has changed."""
+    if file.is_file() and file.read_bytes() == content:
         return
     beside = file.with_name(f".{file.name}.{uuid4().hex}")
     try:
-        beside.write_text(text, "utf-8")
+        beside.write_bytes(content)
         os.replace(beside, file)
     finally:
         beside.unlink(missing_ok=True)

@@ -48,7 +48,8 @@ class ScorerSettings:
     threads: int = 1
     """In process: batches that are scored at once, each by one thread."""
     endpoints: Annotated[tuple[str, ...], BeforeValidator(_split)] = ()
-    """Triton's gRPC addresses, each `host:port`; as text, with commas between them."""
+    """Triton's gRPC addresses, each `host:port`; as text, with commas between them. An endpoint is one
+    server: where something spreads connections over several, name these instead."""
     channels: int = 2
     """Connections to each endpoint."""
     concurrency: int = 4
@@ -56,7 +57,8 @@ class ScorerSettings:
     deadline_ms: int = 500
     """A call that takes longer ejects its endpoint; one that is tried again may take longer each time."""
     shared_memory: Literal["auto", "off", "system"] = "auto"
-    """`auto` uses it where an endpoint is on loopback and accepts it; `system` refuses one that does not."""
+    """`auto` uses it where an endpoint is on loopback and accepts it; `system` refuses one that does not.
+    Batches of more than 128 windows go through gRPC all the same."""
     fallback: Literal["none", "onnx"] = "none"
     """What scores while no endpoint is ready: nothing (lag grows), or ONNX Runtime in this process."""
     start_timeout_s: float = 60.0
@@ -103,7 +105,8 @@ class Scorer(Protocol):
     """Scores batches of windows."""
 
     identity: str
-    """Runtime, version and provider: scores are equal to the bit within one scoring identity."""
+    """Runtime, version and provider. In process, scores are equal to the bit within one scoring identity; a
+    Triton's names its version and what its repository says of the runtime, not the runtime's own version."""
     concurrency: int
     """Batches that are worth having in flight."""
 
@@ -166,8 +169,8 @@ class OnnxScorer:
         return activated(raw[:given].astype(np.float32, copy=False), self._spec.output.activation)
 
     async def close(self) -> None:
-        """Wait for the threads to finish."""
-        self._threads.shutdown(wait=True)
+        """Wait for what is being scored; what waits for a thread is cancelled."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:

@@ -94,6 +94,6 @@ class DeliveryError(StopError):
     """An output could not be published within its delivery timeout."""
 
 
-def _brief(value: object, limit: int = 80) -> str:
+def _brief(value: object, limit: int = 240) -> str:
     text = repr(value)
     return text if len(text) <= limit else f"{text[:limit]}…"

@@ -18,8 +18,7 @@ from infra.local.java import find_java
 from infra.local.kafka import KafkaServer, start_kafka
 from infra.local.kafka_docker import docker_answers, start_kafka_container
 from infra.local.triton import TritonServer, start_triton
-from infra.local.triton import install as install_triton
-from infra.local.triton_installation import TritonInstallation
+from infra.local.triton_installation import TritonInstallation, install_triton
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"

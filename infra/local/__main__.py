@@ -2,18 +2,20 @@
 
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from infra.local.debian import find_program
-from infra.local.errors import LocalServerError, MissingToolError, ServerStartError, tail
+from infra.local.errors import LocalServerError, ServerStartError, tail
 from infra.local.kafka import install as install_kafka
 from infra.local.kafka import start_kafka
 from infra.local.rtsp import gstreamer
-from infra.local.triton import install as install_triton
 from infra.local.triton import start_triton
+from infra.local.triton_installation import install_triton
 
 PROGRAMS = ("kcat", "sox")
 """What the tests and the README call besides servers."""
@@ -68,22 +70,32 @@ def triton(
 
 @app.command()
 def install() -> None:
-    """Fetch the servers, so that the first start is quick, and the programs that tests call."""
-    installation = install_kafka()
-    typer.echo(f"Kafka: {installation.jars[0].parent}")
-    for name in PROGRAMS:
-        try:
-            typer.echo(f"{name}: {find_program(name).path}")
-        except MissingToolError as missing:  # the servers do without
-            typer.echo(f"{name}: {missing}", err=True)
+    """Fetch the servers, so that the first start is quick, and the programs that tests call.
+
+    Whatever is missing is named, and does not keep the rest from being fetched; then the exit status is 1.
+    """
+    wanted: dict[str, Callable[[], Path]] = {
+        "Kafka": lambda: install_kafka().jars[0].parent,
+        "Triton": lambda: install_triton().home,
+        "GStreamer's RTSP server": lambda: gstreamer().interpreter,
+        **{name: partial(_program, name) for name in PROGRAMS},
+    }
+    found = [_fetched(name, fetch) for name, fetch in wanted.items()]
+    if not all(found):
+        raise typer.Exit(1)
+
+
+def _fetched(name: str, fetch: Callable[[], Path]) -> bool:
     try:
-        typer.echo(f"GStreamer's RTSP server: {gstreamer().interpreter}")
-    except MissingToolError as missing:
-        typer.echo(f"GStreamer's RTSP server: {missing}", err=True)
-    try:
-        typer.echo(f"Triton: {install_triton().home}")
+        typer.echo(f"{name}: {fetch()}")
     except LocalServerError as missing:
-        typer.echo(f"Triton: {missing}", err=True)
+        typer.echo(f"{name}: {missing}", err=True)
+        return False
+    return True
+
+
+def _program(name: str) -> Path:
+    return find_program(name).path
 
 
 def _interrupt(*_: object) -> None:

@@ -239,17 +239,6 @@ def complaints(log: str) -> str:
     return "\n".join(kept)
 
 
-def install() -> TritonInstallation:
-    """Fetch Triton into the cache unless it is there.
-
-    Raises:
-        MissingToolError: it cannot run on this machine, or this Python lacks what it needs.
-        ServerStartError: the packages could not be fetched.
-
-    """
-    return install_triton()
-
-
 def perf_analyzer() -> Program:
     """Return NVIDIA's load generator; run its `command(…)` with its `environment` added.
 

@@ -2,6 +2,10 @@
 
 An admission belongs to one server process: a connection that was lost would come back by itself, perhaps to
 another model, so the loss of one ends the admission, and the next one asks again.
+
+Only its endpoint ends an admission: `eject` starts nothing more, `finish` lets go of it once all calls have
+ended, `abandon` ends them at once, `close` does all of it without waiting. Scorers call `score` and
+`try_silence`, and tell the endpoint what went wrong.
 """
 
 import asyncio
@@ -14,7 +18,7 @@ from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc import service_pb2_grpc as service
 
 from processors.score import Scores
-from processors.triton.check import ASK_S, Served
+from processors.triton.check import Served
 from processors.triton.requests import METHOD, Requests
 from processors.triton.shared import Slot
 from schemas.model import ModelSpec
@@ -35,6 +39,8 @@ class Admission:
         self.reason = ""
         self.regions: set[str] = set()
         """Names of the slots that the endpoint has mapped and that may be used."""
+        self.shares = True
+        """Whether it is worth asking for more of them."""
         self._spec, self._channels, self._turn = spec, channels, 0
         self._requests = Requests(spec)
         read = messages.ModelInferResponse.FromString
@@ -46,17 +52,6 @@ class Admission:
     def stub(self) -> "service.GRPCInferenceServiceStub":
         """What else can be asked, through each of the connections in turn."""
         return service.GRPCInferenceServiceStub(self._channels[self._next()])
-
-    async def connect(self) -> None:
-        """Open all connections.
-
-        Raises:
-            grpc.RpcError: one cannot be opened.
-
-        """
-        for channel in self._channels:
-            stub = service.GRPCInferenceServiceStub(channel)
-            await stub.ServerLive(messages.ServerLiveRequest(), timeout=ASK_S)
 
     @property
     def connected(self) -> bool:
@@ -90,14 +85,24 @@ class Admission:
             if not self.in_flight:
                 self._idle.set()
 
-    async def try_silence(self, deadline_s: float) -> None:
+    async def try_out(self, deadline_s: float) -> None:
+        """Score the least and the most that may be asked for: messages and memory have limits.
+
+        Raises:
+            as `score`.
+
+        """
+        for windows in (1, self.served.max_batch):
+            await self.try_silence(windows, deadline_s)
+
+    async def try_silence(self, windows: int, deadline_s: float) -> None:
         """Score silence, which every model that works can do.
 
         Raises:
             as `score`.
 
         """
-        batch = self._spec.input.batch or 1
+        batch = self._spec.input.batch or windows
         silence = np.zeros((batch, self._spec.window_samples), self._spec.input.dtype)
         await self.score(silence, deadline_s)
 

@@ -10,6 +10,7 @@ import grpc
 from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc import service_pb2_grpc as service
 
+from processors.batch import MAX_BATCH_WINDOWS
 from schemas.errors import ConfigurationError
 from schemas.model import ModelSpec
 
@@ -70,20 +71,28 @@ async def _check(stub: "service.GRPCInferenceServiceStub", where: str, spec: Mod
     _check_digest(where, config.parameters, spec)
     runtime = config.parameters[RUNTIME_KEY].string_value if RUNTIME_KEY in config.parameters else ""
     identity = f"triton/{server.version}/{runtime or config.backend or config.platform}"
-    return Served(identity, spec.input.batch or config.max_batch_size or UNBATCHED_LIMIT)
+    max_batch = spec.input.batch or config.max_batch_size or UNBATCHED_LIMIT
+    return Served(identity, min(max_batch, MAX_BATCH_WINDOWS))
 
 
 async def _unserved(
     stub: "service.GRPCInferenceServiceStub", where: str, spec: ModelSpec, words: str
 ) -> Exception:
     """Say why a model is not served, as well as Triton knows."""
-    index = await stub.RepositoryIndex(messages.RepositoryIndexRequest(), timeout=ASK_S)
+    try:
+        index = await stub.RepositoryIndex(messages.RepositoryIndexRequest(), timeout=ASK_S)
+    except grpc.RpcError as exc:
+        if exc.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return ConfigurationError(where, words, "a Triton, with its model repository API")
+        return AwayError(f"{words}; asked why: {exc.code().name}: {exc.details()}")
     known = [model for model in index.models if model.name == spec.name]
     this = [model for model in known if model.version == spec.version]
     if any(model.state in ("LOADING", "UNLOADING", "READY") for model in this):
         return AwayError(f"model {spec.name}/{spec.version} is {this[0].state}")
     if this and this[0].reason in _PASSING:
         return AwayError(f"model {spec.name}/{spec.version} is unloaded")
+    if known and not any(model.version or model.state for model in known):
+        return AwayError(f"model {spec.name}/{spec.version} is not loaded")
     if not known:
         there = ", ".join(sorted({model.name for model in index.models})[:20]) or "none"
         return ConfigurationError(where, words, f"one of its models, {there}; {MEND}")

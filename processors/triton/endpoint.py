@@ -19,9 +19,9 @@ from tritonclient.grpc import service_pb2_grpc as service
 
 from processors.score import ScorerSettings
 from processors.triton.admission import Admission, EjectedError
-from processors.triton.check import AwayError, check
+from processors.triton.check import AwayError, Served, check
 from processors.triton.connection import open_channel
-from processors.triton.memory import SharedMemory
+from processors.triton.memory import SharedMemory, UnmappedError
 from processors.triton.requests import UnfitAnswerError
 from processors.triton.shared import Owner
 from processors.triton.verdict import words_of
@@ -44,9 +44,13 @@ ENDINGS = (EjectedError, UnfitAnswerError, grpc.RpcError)
 class State(Enum):
     """Whether an endpoint can be used."""
 
+    UNKNOWN = "unknown"
     AWAY = "away"
     READY = "ready"
     REFUSED = "refused"
+
+
+_LEVELS = {State.READY: logging.INFO, State.AWAY: logging.WARNING, State.REFUSED: logging.ERROR}
 
 
 class Endpoint:
@@ -61,22 +65,16 @@ class Endpoint:
         owner: Owner | None,
         changed: Callable[["Endpoint"], None],
     ) -> None:
-        self.address, self.state, self.reason = address, State.AWAY, "not asked yet"
+        self.address, self.state, self.reason = address, State.UNKNOWN, "not asked yet"
         self.was_ready = False
         self.refusal: ConfigurationError | None = None
         self.admission: Admission | None = None
         self._spec, self._settings, self._credentials = spec, settings, credentials
-        co_located = settings.shared_memory == "system" or is_local(address)
-        self._memory = SharedMemory(owner, spec) if owner and co_located else None
+        self._memory = SharedMemory(owner, spec) if owner and may_share(address, settings) else None
         self._changed = changed
         self._least_s, self._usual_s = settings.deadline_ms / 1000, 0.0
         self._doubled = 1.0
         self._finishing: dict[asyncio.Task[None], Admission] = {}
-
-    @property
-    def in_flight(self) -> int:
-        """Calls that have not ended."""
-        return self.admission.in_flight if self.admission else 0
 
     @property
     def deadline_s(self) -> float:
@@ -138,10 +136,7 @@ class Endpoint:
         if state is not State.REFUSED:
             self.refusal = None
         if before[0] is not state or (state is State.REFUSED and before[1] != reason):
-            level = {State.READY: logging.INFO, State.AWAY: logging.WARNING, State.REFUSED: logging.ERROR}[
-                state
-            ]
-            logger.log(level, "Triton %s is %s: %s", self.address, state.value, reason)
+            logger.log(_LEVELS[state], "Triton %s is %s: %s", self.address, state.value, reason)
             self._changed(self)
 
     async def _admit(self) -> Admission:
@@ -157,21 +152,28 @@ class Endpoint:
                 await opened.enter_async_context(open_channel(self.address, self._credentials, self._spec))
                 for _ in range(self._settings.channels)
             ]
-            served = await check(service.GRPCInferenceServiceStub(channels[0]), self.address, self._spec)
-            admission = Admission(channels, served, self._spec)
+            admission = Admission(channels, await self._ask(channels), self._spec)
             try:
-                await admission.connect()
-                await admission.try_silence(TRY_S)
+                await admission.try_out(TRY_S)
                 if await self._share(admission):
-                    await admission.try_silence(TRY_S)
+                    await admission.try_silence(1, TRY_S)
             except ENDINGS as exc:
                 raise AwayError(words_of(exc)) from exc
             opened.pop_all()
         return admission
 
+    async def _ask(self, channels: list[grpc.aio.Channel]) -> Served:
+        """Ask on every connection: behind one address may be several servers."""
+        stubs = [service.GRPCInferenceServiceStub(channel) for channel in channels]
+        served, *others = [await check(stub, self.address, self._spec) for stub in stubs]
+        for other in others:
+            if other != served:
+                raise AwayError(f"its connections lead to {served} and to {other}; an endpoint is one server")
+        return served
+
     async def _watch(self, admission: Admission) -> None:
         """Ask again and again, until the admission is over."""
-        while not await _within(WATCH_S, admission.ejected):
+        while not await within(WATCH_S, admission.ejected):
             if not admission.connected:  # asking would connect again, to whatever is there now
                 self.eject(admission, "the connection was lost")
                 return
@@ -186,23 +188,24 @@ class Endpoint:
 
     async def _share(self, admission: Admission) -> bool:
         """Give the endpoint slots for as many batches as may be in flight; return whether it has any."""
-        if self._memory is not None:
+        if self._memory is not None and admission.shares:
             try:
                 await self._memory.share(admission, self._settings.concurrency)
-            except (OSError, grpc.RpcError) as exc:
-                self._unshared(exc)
+            except UnmappedError as exc:
+                self._unshared(admission, exc)
         return bool(admission.regions)
 
-    def _unshared(self, error: OSError | grpc.RpcError) -> None:
-        reason = words_of(error)
+    def _unshared(self, admission: Admission, reason: UnmappedError) -> None:
         if self._settings.shared_memory == "system":
             accepted = f"auto, or a Triton that maps our shared memory: {reason}"
-            raise ConfigurationError(f"scorer.shared_memory: {self.address}", "system", accepted) from error
-        logger.info("Triton %s: batches go through gRPC, not shared memory: %s", self.address, reason)
-        self._memory = None
+            raise ConfigurationError(f"scorer.shared_memory: {self.address}", "system", accepted) from reason
+        logger.warning("Triton %s: batches go through gRPC, not shared memory: %s", self.address, reason)
+        admission.shares = False
 
     async def _end(self, admission: Admission) -> None:
         self.admission = None
+        admission.eject("closed")
+        admission.abandon()
         if self._memory is not None and admission.connected:
             with suppress(grpc.RpcError):
                 await self._memory.forget(admission)
@@ -214,12 +217,19 @@ class Endpoint:
         task.add_done_callback(lambda task: self._finishing.pop(task, None))
 
 
-async def _within(time_s: float, event: asyncio.Event) -> bool:
+async def within(time_s: float, event: asyncio.Event) -> bool:
+    """Wait for an event for a bounded time; return whether it came."""
     try:
         async with asyncio.timeout(time_s):
             return await event.wait()
     except TimeoutError:
         return False
+
+
+def may_share(address: str, settings: ScorerSettings) -> bool:
+    """Tell whether an endpoint is to be asked to map our memory."""
+    wanted = settings.shared_memory
+    return wanted == "system" or (wanted == "auto" and is_local(address))
 
 
 def is_local(address: str) -> bool:

@@ -18,6 +18,7 @@ from schemas.model import ModelSpec
 
 LOAD_S = 120.0
 READY_S = 30.0
+"""Longer than the 15 s after which a Triton that watches its repository looks again."""
 _LOADS_BY_ITSELF = "explicit model load / unload is not allowed"
 """What a server says that watches its repository, or has loaded all of it."""
 
@@ -57,8 +58,7 @@ async def trial(address: str, spec: ModelSpec, settings: ScorerSettings, timeout
 async def _try(channel: grpc.aio.Channel, address: str, spec: ModelSpec) -> str:
     served = await check(service.GRPCInferenceServiceStub(channel), address, spec)
     admission = Admission([channel], served, spec)
-    await admission.connect()
-    await admission.try_silence(TRY_S)
+    await admission.try_out(TRY_S)
     return served.identity
 
 
@@ -70,19 +70,26 @@ async def _load(address: str, credentials: grpc.ChannelCredentials | None, spec:
             await stub.RepositoryModelLoad(
                 messages.RepositoryModelLoadRequest(model_name=spec.name), timeout=LOAD_S
             )
+            missing: tuple[type[Exception], ...] = (AwayError,)
         except grpc.RpcError as exc:
             if _LOADS_BY_ITSELF not in (exc.details() or ""):
                 raise ConfigurationError(where, words_of(exc), "a model that this Triton loads") from exc
+            missing = (AwayError, ConfigurationError)  # it may not have seen the version yet
         try:
-            await _ready(stub, address, spec)
+            await _ready(stub, address, spec, missing)
             await _try(channel, address, spec)
         except (AwayError, *ENDINGS) as exc:
             raise ConfigurationError(where, words_of(exc), "a version that is loaded and scores") from exc
 
 
-async def _ready(stub: "service.GRPCInferenceServiceStub", address: str, spec: ModelSpec) -> None:
+async def _ready(
+    stub: "service.GRPCInferenceServiceStub",
+    address: str,
+    spec: ModelSpec,
+    missing: tuple[type[Exception], ...],
+) -> None:
     until_ready = AsyncRetrying(
-        retry=retry_if_exception_type(AwayError),
+        retry=retry_if_exception_type(missing),
         wait=wait_fixed(0.2),
         stop=stop_after_delay(READY_S),
         reraise=True,

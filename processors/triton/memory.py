@@ -8,12 +8,18 @@ from tritonclient.grpc import service_pb2 as messages
 from processors.triton.admission import Admission
 from processors.triton.check import ASK_S
 from processors.triton.shared import Owner, Slot, orphans
+from processors.triton.verdict import words_of
 from schemas.model import ModelSpec
 
 FORGET_S = 1.0
 MAX_SLOT_WINDOWS = 128
 """Larger batches go through gRPC."""
 Stub = Any
+_CANNOT_MAP = {grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED}
+
+
+class UnmappedError(Exception):
+    """No memory is left here, or the endpoint does not map ours."""
 
 
 class SharedMemory:
@@ -27,17 +33,18 @@ class SharedMemory:
         """Give an admission as many slots as it lacks, and take back those that were given up.
 
         Raises:
-            OSError: no memory is left.
-            grpc.RpcError: the endpoint cannot map it.
+            UnmappedError: there is no more to give.
+            grpc.RpcError: the endpoint is away.
 
         """
-        stub = admission.stub
-        if not admission.regions:
-            await self._clear_orphans(stub)
-        for name in self._registered - admission.regions:
-            await self._unregister(stub, name)
-        while len(admission.regions) < slots:
-            admission.add_slot(await self._make(stub, admission.served.max_batch))
+        try:
+            await self._share(admission, slots)
+        except OSError as exc:
+            raise UnmappedError(str(exc)) from exc
+        except grpc.RpcError as exc:
+            if exc.code() not in _CANNOT_MAP:
+                raise
+            raise UnmappedError(words_of(exc)) from exc
 
     async def forget(self, admission: Admission) -> None:
         """Take all regions back.
@@ -49,6 +56,15 @@ class SharedMemory:
         stub = admission.stub
         for name in list(self._registered):
             await self._unregister(stub, name)
+
+    async def _share(self, admission: Admission, slots: int) -> None:
+        stub, is_first = admission.stub, not admission.regions
+        for name in self._registered - admission.regions:
+            await self._unregister(stub, name)
+        while len(admission.regions) < slots:
+            admission.add_slot(await self._make(stub, admission.served.max_batch))
+        if is_first:  # only now we know that it has the same /dev/shm, where owners hold their locks
+            await self._clear_orphans(stub)
 
     async def _make(self, stub: Stub, batch: int) -> Slot:
         spec, name = self._spec, self._owner.name()

@@ -10,7 +10,7 @@ from processors.metrics import Metrics
 from processors.score import ScorerSettings
 from processors.triton.admission import Admission
 from processors.triton.connection import credentials_of
-from processors.triton.endpoint import Endpoint, State
+from processors.triton.endpoint import Endpoint, State, may_share, within
 from processors.triton.shared import Owner
 from schemas.errors import ConfigurationError, StopError
 from schemas.model import ModelSpec
@@ -33,7 +33,7 @@ class Pool:
     """All endpoints of one model; `replaceable` says that something else scores while none is ready.
 
     Raises:
-        ConfigurationError: a file that TLS needs cannot be read.
+        ConfigurationError: a file that TLS needs cannot be used.
 
     """
 
@@ -67,6 +67,7 @@ class Pool:
 
         Raises:
             ConfigurationError: one serves something else, or none answers and nothing replaces them.
+            StopError: nobody asks any more.
 
         """
         self._keepers = [asyncio.create_task(endpoint.keep()) for endpoint in self.endpoints]
@@ -80,13 +81,17 @@ class Pool:
                 ready_s = monotonic()
             until_s = since_s + self._settings.start_timeout_s
             until_s = min(until_s, ready_s + GRACE_S) if ready_s is not None else until_s
-            if len(self.ready) == len(self.endpoints) or not await _within(until_s, self._change):
+            all_ready = len(self.ready) == len(self.endpoints)
+            if all_ready or not await within(until_s - monotonic(), self._change):
                 break
         if not self.ready and not self._replaceable:
             accepted = (
                 f"a Triton that is ready within {self._settings.start_timeout_s:g} s; {self._reasons()}"
             )
             raise ConfigurationError("scorer.endpoints", self._settings.endpoints, accepted)
+        missing = [endpoint for endpoint in self.endpoints if endpoint.admission is None]
+        for one in missing:
+            logger.warning("starting without Triton %s (%s: %s)", one.address, one.state.value, one.reason)
         if not self.ready:
             self._lose()
 
@@ -95,12 +100,14 @@ class Pool:
 
         Raises:
             StopError: every endpoint serves something else, and nothing replaces them.
+            asyncio.CancelledError: all was closed.
 
         """
         place = None if self._waiting else self._free()
         while place is None:
-            if self._error is not None:
-                raise StopError(f"scoring ended: {self._error!r}") from self._error
+            if self.closed:
+                raise asyncio.CancelledError
+            self._check_keepers()
             if not self.ready:
                 if self._replaceable:
                     return None
@@ -118,11 +125,17 @@ class Pool:
                 turn.set_result(None)
                 return
 
+    def another(self, place: Place) -> Place | None:
+        """Return the least busy of the other endpoints that are ready, though it may have all it can take."""
+        others = [Place(one, one.admission) for one in self.endpoints if one.admission is not None]
+        others = [other for other in others if other.endpoint is not place.endpoint]
+        return min(others, key=lambda other: other.admission.in_flight, default=None)
+
     async def close(self) -> None:
         """Let go of everything; whoever waits is cancelled."""
         if self.closed:
             return
-        self.closed, self._error = True, self._error or StopError("the scorer was closed")
+        self.closed = True
         for turn in self._waiting:
             turn.cancel()
         if self._reminder is not None:
@@ -156,7 +169,12 @@ class Pool:
                 self.release()  # it was our turn, and we do not want it any more
             raise
 
+    def _check_keepers(self) -> None:
+        if self._error is not None:
+            raise StopError(f"scoring ended: {self._error!r}") from self._error
+
     def _check_first_answers(self) -> None:
+        self._check_keepers()
         for endpoint in self.endpoints:
             if endpoint.refusal is not None:
                 raise endpoint.refusal
@@ -209,7 +227,7 @@ class Pool:
 
 
 def _owner(settings: ScorerSettings) -> Owner | None:
-    if settings.shared_memory == "off":
+    if not any(may_share(address, settings) for address in settings.endpoints):
         return None
     try:
         return Owner()
@@ -218,11 +236,3 @@ def _owner(settings: ScorerSettings) -> Owner | None:
             accepted = f"off or auto where there is no POSIX shared memory: {exc}"
             raise ConfigurationError("scorer.shared_memory", "system", accepted) from exc
         return None
-
-
-async def _within(until_s: float, event: asyncio.Event) -> bool:
-    try:
-        async with asyncio.timeout(until_s - monotonic()):
-            return await event.wait()
-    except TimeoutError:
-        return False

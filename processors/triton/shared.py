@@ -18,6 +18,7 @@ import mmap
 import os
 import re
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory lives; names are made exclusively
-_OURS = re.compile(r"(earwitness-[0-9a-f]{32})-[0-9]+")
+_OURS = re.compile(r"(earwitness-[0-9a-f]{32})(-[0-9]+)?")
 _PAGE = mmap.PAGESIZE
 
 
 class Owner:
-    """Names regions, and holds a lock for as long as this process lives.
+    """Names regions, holds a lock for as long as this process lives, and clears what killed ones left.
 
     Raises:
         OSError: there is no POSIX shared memory here.
@@ -39,8 +40,13 @@ class Owner:
 
     def __init__(self) -> None:
         self._token, self._made = f"earwitness-{uuid.uuid4().hex}", 0
-        self._lock = os.open(FOLDER / self._token, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        _sweep()
+        beside = (
+            FOLDER / f".{self._token}"
+        )  # it is locked when it gets its name: nobody takes it for an orphan
+        self._lock = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        beside.rename(FOLDER / self._token)
 
     def name(self) -> str:
         """Return a name that no region ever had."""
@@ -75,14 +81,20 @@ class Slot:
 
 
 def orphans(names: list[str]) -> list[str]:
-    """Return those of a Triton's regions that are of workers which are gone."""
+    """Return those names, of a Triton's regions or of files, that are of workers which are gone."""
     found = [(name, match[1]) for name in names if (match := _OURS.fullmatch(name))]
     gone = {token for token in {token for _, token in found} if _is_gone(token)}
     return [name for name, token in found if token in gone]
 
 
+def _sweep() -> None:
+    for name in orphans(os.listdir(FOLDER)):
+        with suppress(PermissionError):  # another user's: it is theirs to clear
+            (FOLDER / name).unlink(missing_ok=True)
+
+
 def _is_gone(token: str) -> bool:
-    # Triton could map the region, so it shares this /dev/shm with the owner: no file means no owner.
+    # Whoever sees a name shares this /dev/shm with its owner: no file means no owner.
     try:
         lock = os.open(FOLDER / token, os.O_RDWR)
     except FileNotFoundError:

@@ -21,12 +21,15 @@ What Triton 2.51 says, tried out with the python backend:
 | frozen                             | DEADLINE_EXCEEDED | (from our side)                                 |
 
 INTERNAL alone does not say whose fault it was, the batch's, its company's or the endpoint's, nor does
-INVALID_ARGUMENT after a model was exchanged: such a batch is suspect, and silence is tried before judging it.
+INVALID_ARGUMENT after a model was exchanged: such a batch is suspect. As much silence is
+tried, and somebody else, before judging it.
 """
 
 from enum import Enum
 
 import grpc
+
+from processors.triton.admission import EjectedError
 
 _AWAY = {
     grpc.StatusCode.UNAVAILABLE,
@@ -53,7 +56,9 @@ class Verdict(Enum):
 
 
 def verdict_of(error: Exception) -> Verdict:
-    """Judge a call that failed; what is no status is an answer that does not fit."""
+    """Judge a call that failed; what is neither a status nor an ejection is an answer that does not fit."""
+    if isinstance(error, EjectedError):
+        return Verdict.AWAY
     if not isinstance(error, grpc.RpcError):
         return Verdict.SUSPECT
     code, words = error.code(), error.details() or ""

@@ -56,5 +56,17 @@ def test_cuda_graphs_need_an_engine_first(tmp_path: Path) -> None:
     assert " tritonserver " in serve
 
 
+def test_all_of_a_repository_is_brought_up_by_one_server_of_each_kind(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    started(out, {"backend": "python"})
+    started(out, {"backend": "onnxruntime", "cpu": True}, name="cpu")
+    (out / "foreign").mkdir()
+    (out / "foreign" / "config.pbtxt").write_text('name: "foreign"', "utf-8")
+    native, local = started(out, {"backend": "onnxruntime"}, name="gpu")
+    assert "--gpus all" in native
+    assert native.endswith("--load-model=cpu --load-model=gpu")
+    assert "--model tiny --grpc-port 8011 " in local
+
+
 def test_the_image_is_the_one_of_the_compose_file() -> None:
     assert f"image: {IMAGE}\n" in (REPOSITORY / "docker-compose.yml").read_text("utf-8")

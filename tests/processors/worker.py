@@ -67,6 +67,7 @@ class Workers:
         course: Course | None = None,
     ) -> None:
         self._course = course or Course(decision)
+        self._first = decision
         self._log, self._decision, self._r = log, decision, r
         self._kind, self._scan = pipeline, scan
         self._pipeline = self._new_pipeline()
@@ -96,6 +97,14 @@ class Workers:
         made.set_course(KEY[0], self._course)
         return made
 
+    def _learn(self, upto: int) -> None:
+        """Tell the worker, in time, which rollouts there are: those that it needs by now, or all."""
+        if self._course.stages:
+            latest = max(entry.timestamp for entry in self._log[:upto])
+            known = [stage for stage in self._course.stages if stage.at_ms <= latest]
+            all_of_them = self._r.random() < 0.3
+            self._pipeline.set_course(KEY[0], self._course if all_of_them else Course(self._first, known))
+
     def _last_mark(self) -> int:
         return self.reading.marks[-1] - self._log[0].offset
 
@@ -118,6 +127,7 @@ class Workers:
         while position < stop:
             upto = min(stop, position + r.randint(1, 12))
             self._now_s += r.random() * 0.01
+            self._learn(upto)
             self._pipeline.feed(KEY, self._log[position:upto], self._now_s)
             position = upto
             while (batch := self._pipeline.take(self._now_s)) is not None:
