@@ -7,7 +7,6 @@ at the marks. How to live with Faust is said where it matters, here and in `tran
 import asyncio
 import gc
 import logging
-from collections import Counter
 from collections.abc import Mapping
 from time import monotonic, time
 from typing import Any, cast
@@ -15,17 +14,17 @@ from typing import Any, cast
 from faust.types import TP
 from mode.supervisors import CrashingSupervisor
 
+from processors.accounts import Accounts
 from processors.batch import BatchSettings
 from processors.decision import Decision
 from processors.engine import Engine
 from processors.following import Following
-from processors.ledger import LATENCY_HEADER, SCORER_HEADER, latency_header
 from processors.membership import Connections, WorkerSettings
 from processors.metrics import Metrics
-from processors.partition import TRACEPARENT_HEADER, Output, Start
+from processors.partition import Start
 from processors.pipeline import PartitionKey, Pipeline
 from processors.positions import Positions
-from processors.publish import Publisher, topic_of
+from processors.publish import Publisher
 from processors.rollouts import Rollouts
 from processors.roster import Roster
 from processors.scorers import Scorers
@@ -37,8 +36,6 @@ from processors.transport import (
     record_batches,
 )
 from schemas.codec import Codec
-from schemas.deadletter import DeadLetter, Header
-from schemas.detection import Detection
 from schemas.errors import ConfigurationError, StopError
 
 logger = logging.getLogger(__name__)
@@ -47,7 +44,6 @@ CREATE_TIME = 0
 DRAIN_S = 3.0
 WATCH_S = 0.5
 REBALANCE_LIMIT_S = 60.0
-LETTER_LINE_S = 10.0
 EVENTS_BUFFERED = 8
 """Record batches that Faust buffers for a partition."""
 
@@ -77,15 +73,14 @@ class Worker:
         self._unassigned_since_s: float | None = monotonic()
         self._last_read_s: dict[PartitionKey, float] = {}
         self._last_appended_ms: dict[PartitionKey, int] = {}
-        self._letters: Counter[tuple[str, int, str]] = Counter()
-        self._letters_said_s: dict[tuple[str, int, str], float] = {}
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._positions = Positions(connections.client, settings.group)
+        accounts = Accounts(metrics, scorers, connections)
         self._publisher = Publisher(
             connections.client,
             codec,
-            self._headers,
-            self._count_published,
+            accounts.headers,
+            accounts.published,
             self.fail,
             shadow=connections.shadow,
         )
@@ -330,42 +325,3 @@ class Worker:
         if self._roster is None or monotonic() < self._assigned_s + quiet_s:
             return 0
         return self._roster.missing(self._partitions)
-
-    def _headers(self, output: Output) -> list[Header]:
-        if not isinstance(output.record, Detection):
-            return []
-        slot = output.slot
-        identity = (slot and slot.scored_by) or self._scorers.identity
-        headers: list[Header] = [(SCORER_HEADER, identity.encode())]
-        if slot is not None and slot.traceparent is not None:
-            headers.append((TRACEPARENT_HEADER, slot.traceparent.encode()))
-        if output.slot is not None:
-            headers.append((LATENCY_HEADER, latency_header(output.slot, monotonic(), time())))
-        return headers
-
-    def _count_published(self, output: Output, appended_ms: int) -> None:
-        record, metrics = output.record, self._metrics
-        metrics.published.labels(topic_of(output, shadow=self._connections.shadow)).inc()
-        if isinstance(record, DeadLetter):
-            metrics.dead_letters.labels(record.exception).inc()
-            self._say_dead_letter(record)
-        elif isinstance(record, Detection):
-            # The embedded broker has no append times: there it is when the report came.
-            in_log_ms = appended_ms if self._connections.log_append_time else round(time() * 1000)
-            metrics.observe_detection(record, in_log_ms)
-
-    def _say_dead_letter(self, letter: DeadLetter) -> None:
-        # Two producers for one sensor are fifty dead letters a second: one line tells of many.
-        reason = letter.topic, letter.partition, letter.exception
-        self._letters[reason] += 1
-        if monotonic() < self._letters_said_s.get(reason, 0.0) + LETTER_LINE_S:
-            return
-        self._letters_said_s[reason] = monotonic()
-        where, count = f"{letter.topic}[{letter.partition}]@{letter.offset}", self._letters.pop(reason)
-        logger.warning(
-            "%s: dead letter, %d since the last line like this: %s: %s",
-            where,
-            count,
-            letter.exception,
-            letter.message,
-        )

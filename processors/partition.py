@@ -11,10 +11,11 @@ admission, closing, the mark, taking over, generations. The last of them belongs
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
+from processors.admission import Sensor, admit, meet
 from processors.course import Course, same
 from processors.decision import Decision
 from processors.pcm import Pcm, mono
@@ -24,10 +25,9 @@ from schemas.codec import Codec
 from schemas.coverage import Coverage, Outcome
 from schemas.deadletter import DeadLetter, Header
 from schemas.detection import Detection
-from schemas.errors import DeadLetterError, InvalidFrameError, LogOrderError, StaleEpochError
-from schemas.frame import AudioFrame, sensor_of
+from schemas.errors import DeadLetterError, LogOrderError
+from schemas.frame import AudioFrame
 from schemas.identity import epoch_text
-from schemas.rollout import bucket_of
 from schemas.sensor import SensorState
 
 TRACEPARENT_HEADER = "traceparent"
@@ -83,28 +83,6 @@ class Output:
         self._held_in.pop(self, None)
 
 
-@dataclass(slots=True, eq=False)
-class _Sensor:
-    """What admission needs to know of a sensor; `run` is the open one, `runs` also has those that drain.
-
-    `latest_ms` is the highest append time that it has had, `bucket` its place among those that shares of a
-    rollout are taken of, `decision` what decides for it.
-    """
-
-    name: str
-    key: bytes
-    bucket: float
-    latest_ms: int
-    decision: Decision | None
-    last_ms: int
-    epoch: bytes
-    expected: int
-    rate_hz: int
-    channels: int
-    run: Run | None = None
-    runs: list[Run] = field(default_factory=list)
-
-
 class Partition:
     """One partition as one worker reads it.
 
@@ -134,8 +112,8 @@ class Partition:
         rules = decision.rules
         self._idle_ms = round(rules.idle_s * 1000)
         self._close_ms = round((rules.idle_s + rules.margin_s) * 1000)
-        self._sensors: dict[bytes, _Sensor] = {}
-        self._runs: dict[Run, _Sensor] = {}
+        self._sensors: dict[bytes, Sensor] = {}
+        self._runs: dict[Run, Sensor] = {}
         self._close_after: float = inf
         self._cut_ms: int | None = None
         self._held: dict[object, int] = {}
@@ -247,10 +225,10 @@ class Partition:
         sensor = self._sensors.get(key)
         if sensor is None:
             opening: Opening | None = Opening.CUT if self._may_be_cut(now_ms) else Opening.OPENED
-            sensor = _meet(key, frame, now_ms)
+            sensor = meet(key, frame, now_ms)
             self._sensors[key] = sensor
         else:
-            admitted, opening = self._admit(sensor, frame, now_ms)
+            admitted, opening = admit(sensor, frame, now_ms, self._decision.rules, self._idle_ms)
             if not admitted:
                 self._counts["late"] += 1
                 return
@@ -276,22 +254,7 @@ class Partition:
             if windows is not None or len(sensor.runs) > 1:  # the run before may end without a new window
                 self.advance(run)
 
-    def _admit(self, sensor: _Sensor, frame: AudioFrame, now_ms: int) -> tuple[bool, Opening | None]:
-        """Say whether a frame counts, and whether it opens a run (the first rule)."""
-        if now_ms - sensor.last_ms > self._idle_ms or frame.epoch > sensor.epoch:
-            return True, Opening.OPENED
-        if frame.epoch < sensor.epoch:
-            raise StaleEpochError(epoch_text(frame.epoch), epoch_text(sensor.epoch))
-        ahead = frame.first_sample - sensor.expected
-        if ahead == 0 and frame.sample_rate_hz == sensor.rate_hz and frame.channels == sensor.channels:
-            return True, None
-        _check_format(sensor, frame)
-        tolerated = self._decision.rules.max_gap_s * frame.sample_rate_hz
-        if -tolerated <= ahead < 0:
-            return False, None  # late, or a duplicate: it changes nothing
-        return True, None if 0 <= ahead <= tolerated else Opening.OPENED
-
-    def _decide(self, sensor: _Sensor, now_ms: int, opening: Opening | None) -> Opening | None:
+    def _decide(self, sensor: Sensor, now_ms: int, opening: Opening | None) -> Opening | None:
         """Find what decides for a frame that counts: where that changes, the frame opens a run."""
         sensor.latest_ms = max(sensor.latest_ms, now_ms)
         before, sensor.decision = sensor.decision, self.course.decision(sensor.bucket, sensor.latest_ms)
@@ -303,7 +266,7 @@ class Partition:
         return self._cut_ms is not None and now_ms - self._cut_ms <= self._idle_ms
 
     def _run_for(
-        self, sensor: _Sensor, decision: Decision, frame: AudioFrame, offset: int, opening: Opening | None
+        self, sensor: Sensor, decision: Decision, frame: AudioFrame, offset: int, opening: Opening | None
     ) -> Run:
         run = sensor.run
         if run is not None and opening is None:
@@ -327,7 +290,7 @@ class Partition:
         heard = [s.last_ms for s in self._sensors.values() if s.run is not None or not s.runs]
         self._close_after = min(heard, default=inf) + self._close_ms
 
-    def _close(self, sensor: _Sensor) -> None:
+    def _close(self, sensor: Sensor) -> None:
         run, sensor.run = sensor.run, None
         if run is not None:
             run.close()
@@ -335,14 +298,14 @@ class Partition:
         elif not sensor.runs:
             del self._sensors[sensor.key]
 
-    def _hush(self, sensor: _Sensor) -> None:
+    def _hush(self, sensor: Sensor) -> None:
         """Close a sensor's run: from now on nothing is to be heard of it."""
         if sensor.run is not None:
             run, sensor.run = sensor.run, None
             run.close()
             self.advance(run)
 
-    def _say(self, sensor: _Sensor, run: Run, said: Said) -> None:
+    def _say(self, sensor: Sensor, run: Run, said: Said) -> None:
         output = Output(self.topic, self.index, sensor.key, said.record, said.slot, run.unacknowledged)
         run.unacknowledged[output] = said.window
         self._emit(output)
@@ -385,21 +348,6 @@ class Partition:
         self._emit(output)
 
 
-def _meet(key: bytes, frame: AudioFrame, now_ms: int) -> _Sensor:
-    return _Sensor(
-        name=sensor_of(key),
-        key=key,
-        bucket=bucket_of(key),
-        latest_ms=now_ms,
-        decision=None,
-        last_ms=0,
-        epoch=frame.epoch,
-        expected=0,
-        rate_hz=frame.sample_rate_hz,
-        channels=frame.channels,
-    )
-
-
 def _traceparent(headers: Sequence[Header]) -> str | None:
     """Return the trace that a frame belongs to, as W3C's Trace Context writes it."""
     for name, value in headers:
@@ -410,12 +358,3 @@ def _traceparent(headers: Sequence[Header]) -> str | None:
 
 def _is_tick(headers: Sequence[Header]) -> bool:
     return any(name == TICK_HEADER for name, _ in headers)
-
-
-def _check_format(sensor: _Sensor, frame: AudioFrame) -> None:
-    for field_name, now, before in (
-        ("sample_rate_hz", frame.sample_rate_hz, sensor.rate_hz),
-        ("channels", frame.channels, sensor.channels),
-    ):
-        if now != before:
-            raise InvalidFrameError(field_name, now, f"{before}, until the sensor opens a new epoch")

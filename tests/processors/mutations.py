@@ -5,9 +5,10 @@ Each is a subclass that changes one thing of one partition's worker; the rest is
 
 from typing import ClassVar
 
+from processors.admission import Sensor
 from processors.decision import Decision
 from processors.detect import Change, Detector, Scores
-from processors.partition import LogRecord, Output, Partition, Start, _Sensor
+from processors.partition import LogRecord, Output, Partition, Start
 from processors.pcm import Pcm
 from processors.pipeline import PartitionKey, Pipeline
 from processors.run import Opening, Run, Said
@@ -48,7 +49,7 @@ class _Changed(Partition):
     """A partition whose new runs are changed before they hear anything."""
 
     def _run_for(
-        self, sensor: _Sensor, decision: Decision, frame: AudioFrame, offset: int, opening: Opening | None
+        self, sensor: Sensor, decision: Decision, frame: AudioFrame, offset: int, opening: Opening | None
     ) -> Run:
         before = sensor.run
         run = super()._run_for(sensor, decision, frame, offset, opening)
@@ -79,7 +80,7 @@ class NoQuiet(Mutant):
 
 
 class _DoesNotWait(Partition):
-    def _say(self, sensor: _Sensor, run: Run, said: Said) -> None:
+    def _say(self, sensor: Sensor, run: Run, said: Said) -> None:
         self._emit(Output(self.topic, self.index, sensor.key, said.record, said.slot, {}))
 
 
@@ -161,7 +162,7 @@ class NoCoverageHold(Mutant):
 
 class _TakesEverybodyForNew(Partition):
     def _run_for(
-        self, sensor: _Sensor, decision: Decision, frame: AudioFrame, offset: int, opening: Opening | None
+        self, sensor: Sensor, decision: Decision, frame: AudioFrame, offset: int, opening: Opening | None
     ) -> Run:
         fresh = sensor.run is None
         return super()._run_for(

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from processors.admission import Sensor
 from processors.course import Course, Stage
 from processors.decision import Decision
-from processors.partition import Partition, _Sensor
+from processors.partition import Partition
 from processors.run import Opening
 from schemas.rollout import bucket_of
 from tests.processors.logs import BEGIN_MS, Entry, make_decision, make_log, seeded
@@ -61,7 +62,7 @@ def test_with_rollouts_the_union_of_what_killed_workers_say_is_what_an_observer_
 class _GoesBack(Partition):
     """Decides by the frame's own append time, though the clock may have stepped back."""
 
-    def _decide(self, sensor: _Sensor, now_ms: int, opening: Opening | None) -> Opening | None:
+    def _decide(self, sensor: Sensor, now_ms: int, opening: Opening | None) -> Opening | None:
         sensor.latest_ms = now_ms
         return super()._decide(sensor, now_ms, opening)
 
@@ -69,7 +70,7 @@ class _GoesBack(Partition):
 class _GoesOn(Partition):
     """Lets a run go on under the decision that it began with."""
 
-    def _decide(self, sensor: _Sensor, now_ms: int, opening: Opening | None) -> Opening | None:
+    def _decide(self, sensor: Sensor, now_ms: int, opening: Opening | None) -> Opening | None:
         before = sensor.decision
         super()._decide(sensor, now_ms, opening)
         if opening is None:
@@ -80,7 +81,7 @@ class _GoesOn(Partition):
 class _HasNotSeen(Partition):
     """Takes a sensor over as if the switch had not been seen in the scan."""
 
-    def _decide(self, sensor: _Sensor, now_ms: int, opening: Opening | None) -> Opening | None:
+    def _decide(self, sensor: Sensor, now_ms: int, opening: Opening | None) -> Opening | None:
         if sensor.run is None and self.position - 1 >= self._start:
             sensor.decision = self._decision
         return super()._decide(sensor, now_ms, opening)
