@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 # Set INPUT to a recording for `make demo`, ARGS to what a command is to get besides.
 INPUT ?=
 ARGS ?=
+# Tests mostly wait for sound to be played: two processes, each with servers of its own, halve the time.
+PARALLEL ?= -n 2 --dist loadfile
 
 # An interpreter that runs here, not only a name on the path; the environment's own first, so that
 # another one on the path does not rebuild the environment. Empty where there is none.
@@ -49,7 +51,7 @@ static: $(VENV)/.all ## Check the format, lint and types.
 
 .PHONY: test
 test: $(VENV)/.all ## Run all tests; they start the servers they need. ARGS='-k window' picks some.
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 .PHONY: format
 format: $(VENV)/.all ## Format the code and repair what the linter can.

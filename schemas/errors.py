@@ -83,7 +83,8 @@ class ConfigurationError(StopError):
 
     def __init__(self, key: str, value: object, accepted: str) -> None:
         self.key, self.value, self.accepted = key, value, accepted
-        super().__init__(f"{key} is {_brief(value)}; accepted: {accepted}")
+        # Longer than what comes from outside may be: a path is of no use without its end.
+        super().__init__(f"{key} is {_brief(value, 240)}; accepted: {accepted}")
 
 
 class LogOrderError(StopError):
@@ -94,6 +95,6 @@ class DeliveryError(StopError):
     """An output could not be published within its delivery timeout."""
 
 
-def _brief(value: object, limit: int = 240) -> str:
+def _brief(value: object, limit: int = 80) -> str:
     text = repr(value)
     return text if len(text) <= limit else f"{text[:limit]}…"

@@ -55,7 +55,10 @@ def test_a_schema_is_shown_in_json_schema(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("show", "siren"), "NAME is 'siren'; accepted: audio_frame, coverage, detection, rollout, sensor_state"),
+        (
+            ("show", "siren"),
+            "NAME is 'siren'; accepted: audio_frame, coverage, detection, rollout, sensor_state",
+        ),
         (("show", "detection", "--version", "99"), "--version is 99; accepted: 1"),
         (("show", "audio_frame", "--format", "json"), "accepted: avro: audio_frame is never written in JSON"),
         (("write", "/dev/null"), "DIRECTORY is '/dev/null'; accepted: one that can be written"),
