@@ -1,6 +1,7 @@
 """Settings -> what scores a model's windows: ONNX Runtime in process, or NVIDIA Tritons."""
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from schemas.model import ModelSpec, read_spec
 if TYPE_CHECKING:
     from processors.triton.scorer import TritonScorer
 
+logger = logging.getLogger(__name__)
+
 
 def open_scorer(settings: Settings, metrics: Metrics) -> OpenScorer:
     """Return what opens the scorer of a model; whoever calls it closes the scorer.
@@ -25,6 +28,8 @@ def open_scorer(settings: Settings, metrics: Metrics) -> OpenScorer:
 
     """
     if settings.scorer.kind == "onnx":
+        if settings.scorer.endpoints:
+            logger.info("scorer.kind is onnx: %s are not asked", ", ".join(settings.scorer.endpoints))
 
         async def open_onnx(spec: ModelSpec) -> Scorer:
             return await asyncio.to_thread(in_process, settings, spec)

@@ -38,7 +38,7 @@ def rollout(
     in_s: In = 30.0,
     as_json: AsJson = False,
 ) -> None:
-    """Let another model count from a time on, without a gap, the same for whoever reads the log again.
+    """Let another model count from a time on, the same for whoever reads the log again.
 
     With scorer.kind = triton it is loaded and warmed on every endpoint first. Workers that score in process
     find it in their catalogue (model.catalogue). A shadow is heard by workers with topics.shadow = true. What
