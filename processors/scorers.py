@@ -31,6 +31,7 @@ class Scorers:
     def __init__(self, open_scorer: OpenScorer, idle_s: float = IDLE_S) -> None:
         self._open_scorer, self._idle_s = open_scorer, idle_s
         self._open: dict[Model, Scorer] = {}
+        self._models: dict[str, Model] = {}
         self._opening: dict[Model, asyncio.Task[None]] = {}
         self._used_s: dict[Model, float] = {}
         self._error: BaseException | None = None
@@ -49,7 +50,7 @@ class Scorers:
             ConfigurationError: the model cannot be used.
 
         """
-        model = _model(decision)
+        model = self._model(decision)
         if model not in self._open:
             self._open[model] = await self._open_scorer(decision.spec)
             self.identity = self._open[model].identity
@@ -64,7 +65,7 @@ class Scorers:
         """
         if self._error is not None:
             raise self._error
-        model = _model(decision)
+        model = self._model(decision)
         self._used_s[model] = monotonic()
         if model in self._open:
             return True
@@ -76,11 +77,11 @@ class Scorers:
 
     def scorer(self, decision: Decision) -> Scorer:
         """Return a decision's scorer, which is open."""
-        return self._open[_model(decision)]
+        return self._open[self._model(decision)]
 
     async def close_idle(self, needed: Iterable[Decision]) -> None:
         """Close what is not needed, and nobody has asked for lately; try no more to open it."""
-        keep = {_model(decision) for decision in needed}
+        keep = {self._model(decision) for decision in needed}
         idle = [m for m, at_s in self._used_s.items() if m not in keep and monotonic() > at_s + self._idle_s]
         for model in idle:
             del self._used_s[model]
@@ -109,6 +110,14 @@ class Scorers:
         if not task.cancelled():
             self._error = self._error or task.exception()
 
+    def _model(self, decision: Decision) -> Model:
+        model = self._models.get(decision.digest)  # asked for every batch: not to be written out each time
+        if model is None:
+            spec = decision.spec
+            how = spec.model_dump_json(exclude={"thresholds", "m", "n", "hop_samples", "licence"})
+            model = self._models[decision.digest] = spec.name, spec.version, how
+        return model
+
     async def _open_at_last(self, decision: Decision) -> None:
         tries = AsyncRetrying(
             retry=retry_if_exception_type(ConfigurationError),
@@ -118,13 +127,7 @@ class Scorers:
         async for attempt in tries:
             with attempt:
                 await self.open(decision)
-        logger.info("model %s/%s: ready to score", *_model(decision)[:2])
-
-
-def _model(decision: Decision) -> Model:
-    spec = decision.spec
-    how = spec.model_dump_json(exclude={"thresholds", "m", "n", "hop_samples", "licence"})
-    return spec.name, spec.version, how
+        logger.info("model %s/%s: ready to score", *self._model(decision)[:2])
 
 
 def _complain(state: RetryCallState) -> None:
