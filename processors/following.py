@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from time import time
+from time import monotonic, time
 
 from confluent_kafka import KafkaException
 
@@ -16,7 +16,7 @@ from schemas.errors import ConfigurationError, EarwitnessError, StopError
 
 logger = logging.getLogger(__name__)
 
-LEARN_S, CLOSE_S = 1.0, 6.0
+LEARN_S, CLOSE_S, COMPLAIN_S = 1.0, 6.0, 10.0
 
 
 class Following:
@@ -36,6 +36,7 @@ class Following:
         self._since_ms, self._learned = since_ms, asyncio.Event()
         self._courses: dict[str, Course] = {}
         self._reading: asyncio.Future[float] | None = None
+        self._complained_s = -COMPLAIN_S
         if rollouts is not None:
             self._set_courses(rollouts)
 
@@ -95,6 +96,9 @@ class Following:
         await self._scorers.close_idle(needed)
 
     def _complain(self, error: Exception) -> None:
+        if monotonic() < self._complained_s + COMPLAIN_S:
+            return
+        self._complained_s = monotonic()
         held = "" if self.informed else ": no frames are read until they are"
         logger.warning("rollouts are not known since %.0f s%s: %s", self.age_s, held, error)
 

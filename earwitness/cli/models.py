@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 MODELS = "Models"
 
-models_app = typer.Typer(help="Models: serve them with Triton, roll them out, compare them.", no_args_is_help=True)
+models_app = typer.Typer(
+    help="Models: serve them with Triton, roll them out, compare them.", no_args_is_help=True
+)
 app.add_typer(models_app, name="model", rich_help_panel=MODELS)
 
 
