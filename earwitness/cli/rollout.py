@@ -87,8 +87,10 @@ def rollouts(
     Example: earwitness model rollouts -b kafka:9092
     """
     from earwitness.rollout import announced
+    from schemas.topics import Topics
 
-    for topic, found in announced(read_settings(config, setting, broker)).items():
+    for frames, found in announced(read_settings(config, setting, broker)).items():
+        topic = Topics.beside(frames).control
         _show(topic, found, as_json)
         if not found and not as_json:
             show(f"{topic}: none; what the workers' settings name counts")
