@@ -85,4 +85,4 @@ def _docker(out: Path, servings: Sequence[Serving], *, serve: bool = False) -> s
 
 
 def _inside(entry: Entry) -> str:
-    return f"/models/{entry.spec.name}/{entry.spec.version}"
+    return f"/models/{entry.spec.reference}"

@@ -116,11 +116,9 @@ def announced(settings: Settings) -> dict[str, list[Rollout]]:
     """
     _refuse_embedded(settings)
     topics = [Topics(tenant).frames for tenant in settings.topics.tenants]
-    rollouts = Rollouts(settings.kafka.librdkafka(), settings.codec(), settings.decision(), topics)
-    try:
+    client, codec = settings.kafka.librdkafka(), settings.codec()
+    with Rollouts(client, codec, settings.decision(), topics) as rollouts:
         rollouts.refresh()
-    finally:
-        rollouts.close()
     return {topic: rollouts.announced(topic) for topic in topics}
 
 
@@ -142,7 +140,7 @@ def _last(settings: Settings, topic: str, found: list[Rollout]) -> Rollout:
     said = _digests(settings, Topics.beside(topic))
     if said and decision.digest not in said:
         spec, there = decision.spec, ", ".join(sorted(digest[:12] for digest in said))
-        counts = f"{spec.name}/{spec.version} with decision {decision.digest[:12]}"
+        counts = f"{spec.reference} with decision {decision.digest[:12]}"
         accepted = f"the workers' own settings (--config): lately they decided by {there}"
         raise ConfigurationError("what counts so far, by these settings,", counts, accepted)
     text = decision.spec.model_dump_json()
@@ -168,7 +166,7 @@ def _plan(wish: Wish, spec: ModelSpec, last: Rollout, at_ms: int) -> Rollout:
     if wish.mode is Mode.SWITCH:
         return Rollout(at_us, wish.mode, model=text, candidate=None, share=None)
     if text == last.model:
-        accepted = f"another model than {spec.name}/{spec.version}, which counts already"
+        accepted = f"another model than {spec.reference}, which counts already"
         raise ConfigurationError("the candidate", f"{wish.name}/{wish.version}", accepted)
     return Rollout(at_us, wish.mode, model=last.model, candidate=text, share=wish.share)
 

@@ -72,11 +72,11 @@ def directory_of(settings: Settings, spec: ModelSpec) -> Path:
     named = settings.model_directory
     if read_spec(named).digest == spec.digest:
         return named
-    directory = find(f"{spec.name}/{spec.version}", settings.model.catalogue)
+    directory = find(spec.reference, settings.model.catalogue)
     digest = read_spec(directory).digest
     if digest != spec.digest:
         accepted = f"the model whose bytes have SHA-256 {spec.digest}, as was rolled out"
-        raise ConfigurationError(f"model {spec.name}/{spec.version} in {directory}", digest, accepted)
+        raise ConfigurationError(f"model {spec.reference} in {directory}", digest, accepted)
     return directory
 
 

@@ -111,7 +111,7 @@ def _plan(directory: Path, models: Sequence[tuple[Path, ModelSpec]], given: Mapp
             new[number] = (source, spec)
         elif was != spec:
             raise ConfigurationError(
-                f"{spec.name}/{spec.version}",
+                spec.reference,
                 str(source),
                 f"what {directory / spec.version} has: a version is never changed; give the model a new one",
             )
@@ -142,7 +142,7 @@ def _present(directory: Path) -> dict[int, ModelSpec]:
             spec = read_spec(path)
             if (spec.name, spec.version) != (directory.name, path.name):
                 accepted = f"the directory of a model that is called {directory.name}/{path.name}"
-                raise ConfigurationError(OPTION, str(path), f"{accepted}, not {spec.name}/{spec.version}")
+                raise ConfigurationError(OPTION, str(path), f"{accepted}, not {spec.reference}")
             found[int(path.name)] = spec
     return found
 
@@ -177,10 +177,10 @@ def _check_agreement(specs: Sequence[ModelSpec]) -> None:
         for key, value in _served(spec).items():
             if (other := _served(first)[key]) != value:
                 accepted = (
-                    f"{other!r}, as {first.name}/{first.version} has it: versions of one name share one "
+                    f"{other!r}, as {first.reference} has it: versions of one name share one "
                     "configuration; give the model another name"
                 )
-                raise ConfigurationError(f"{key} of {spec.name}/{spec.version}", value, accepted)
+                raise ConfigurationError(f"{key} of {spec.reference}", value, accepted)
 
 
 def _served(spec: ModelSpec) -> dict[str, Any]:

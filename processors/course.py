@@ -37,6 +37,12 @@ class Stage:
         """All that may decide."""
         return tuple(d for d in (self.decision, self.candidate) if d is not None)
 
+    @property
+    def listeners(self) -> str:
+        """What may decide, in words."""
+        models = " and ".join(decision.spec.reference for decision in self.decisions) or "nothing"
+        return models + (f", the second for {self.share:.0%} of the sensors" if self.share else "")
+
 
 class Course:
     """What decided first, and the stages since; of stages with the same time the last one counts."""

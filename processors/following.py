@@ -128,7 +128,5 @@ class Following:
 
 
 def _announce(topic: str, stage: Stage) -> None:
-    models = " and ".join(f"{d.spec.name}/{d.spec.version}" for d in stage.decisions) or "nothing"
-    share = f", the second for {stage.share:.0%} of the sensors" if stage.share else ""
     at = datetime.fromtimestamp(stage.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    logger.info("%s: frames appended from %s on are heard by %s%s", topic, at, models, share)
+    logger.info("%s: frames appended from %s on are heard by %s", topic, at, stage.listeners)

@@ -228,11 +228,7 @@ def _passes(error: BaseException) -> bool:
 def read_as(codec: Codec, kind: type[R], record: Record) -> R | None:
     """Read a record of one kind; somebody else's record is logged, and None."""
     try:
-        try:
-            return codec.decode(kind, record.value)
-        except SchemaUnresolvedError as exc:
-            codec.resolve(exc.schema_id)
-            return codec.decode(kind, record.value)
+        return codec.decode_asking(kind, record.value)
     except (DeadLetterError, SchemaUnresolvedError) as exc:
         logger.warning("%s: not a %s: %s", record.place, kind.NAME, exc)
         return None

@@ -72,6 +72,12 @@ class Rollouts:
         """By frames topic."""
         self.ignored = 0
 
+    def __enter__(self) -> "Rollouts":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     @property
     def fresh(self) -> bool:
         """Whether everything is known that counts for frames which have been appended by now."""
@@ -150,16 +156,9 @@ class Rollouts:
 
     def _read(self, record: Record) -> Rollout:
         try:
-            return self._codec.decode(Rollout, record.value)
-        except SchemaUnresolvedError as exc:
-            return self._resolved(record, exc.schema_id)
-
-    def _resolved(self, record: Record, schema_id: int) -> Rollout:
-        try:
-            self._codec.resolve(schema_id)
+            return self._codec.decode_asking(Rollout, record.value)
         except SchemaUnresolvedError as exc:
             raise EarwitnessError(f"{record.place}: the registry does not say how it was written") from exc
-        return self._codec.decode(Rollout, record.value)
 
     def _as_stage(self, rollout: Rollout) -> Stage:
         model, candidate = self._decision(rollout.spec), self._decision(rollout.candidate_spec)

@@ -182,6 +182,19 @@ class Codec:
         except (TypeError, AttributeError) as exc:  # a foreign schema's type that resolves to another of ours
             raise MalformedRecordError(f"not a {kind.NAME}: {exc}") from exc
 
+    def decode_asking(self, kind: type[R], value: bytes | None) -> R:
+        """Read a record of one kind, and ask the registry first where it must be asked. Blocks.
+
+        Raises:
+            as `decode`; SchemaUnresolvedError where the registry did not answer.
+
+        """
+        try:
+            return self.decode(kind, value)
+        except SchemaUnresolvedError as exc:
+            self.resolve(exc.schema_id)
+            return self.decode(kind, value)
+
     def _fields_of_avro(self, name: str, value: bytes) -> dict[str, Any]:
         size, writer = self._writer(name, value)
         body = BytesIO(value)

@@ -79,6 +79,11 @@ class ModelSpec(_Frozen):
         return self
 
     @property
+    def reference(self) -> str:
+        """Name and version, as a catalogue has them: `earwitness-small/1`."""
+        return f"{self.name}/{self.version}"
+
+    @property
     def window_s(self) -> float:
         """Length of a window in seconds."""
         return self.window_samples / self.sample_rate_hz

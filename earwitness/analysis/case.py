@@ -44,7 +44,7 @@ class Case:
 
     @property
     def _model(self) -> str:
-        return f"{self.decision.spec.name}/{self.decision.spec.version}"
+        return self.decision.spec.reference
 
     def _scores(self, label: str) -> Iterator[Finding]:
         """Say what the scores, made again, come to."""

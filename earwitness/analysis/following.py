@@ -34,7 +34,7 @@ class Following:
         self._topic, self._one_model = lookup.frames, one_model
         decision = settings.decision()
         self.course = Course(decision)
-        self._model = _name(decision)
+        self._model = decision.spec.reference
         self._rollouts: Rollouts | None = None
         control = Topics.beside(self._topic).control
         if settings.kafka.embedded or control not in lookup.reader.topics():
@@ -98,27 +98,18 @@ def deciding_in(reader: LogReader, plan: Plan, rules: DecisionSettings) -> list[
     return list({d.digest: d for stage in stages for d in stage.decisions}.values())
 
 
-def _counting(announced: list[Rollout], begin_ms: int, end_ms: int) -> list[Rollout]:
-    """Return those that count at some time between the two, in order; of two at once the one written last."""
-    in_order = list({rollout.at_ms: rollout for rollout in sorted(announced, key=_at_ms)}.values())
+def _counting(in_order: list[Rollout], begin_ms: int, end_ms: int) -> list[Rollout]:
+    """Return those that count at some time between the two, in order."""
     before = [rollout for rollout in in_order if rollout.at_ms <= begin_ms]
     return [*before[-1:], *(rollout for rollout in in_order if begin_ms < rollout.at_ms <= end_ms)]
 
 
-def _at_ms(rollout: Rollout) -> int:
-    return rollout.at_ms
-
-
 def _words(rollout: Rollout) -> str:
     model, candidate = rollout.spec, rollout.candidate_spec
-    text = f"{model.name}/{model.version}"
+    text = model.reference
     if candidate is not None:
-        name = f"{candidate.name}/{candidate.version}"
+        name = candidate.reference
         shadow, share = rollout.mode is Mode.SHADOW, f"{rollout.share or 0:.3g} of the sensors"
         text += f" with {name} in its shadow" if shadow else f", {name} for {share},"
     at = datetime.fromtimestamp(rollout.at_us / 1e6, UTC).isoformat(timespec="milliseconds")
     return f"{text} from {at.replace('+00:00', 'Z')}"
-
-
-def _name(decision: Decision) -> str:
-    return f"{decision.spec.name}/{decision.spec.version}"

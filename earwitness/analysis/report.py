@@ -10,7 +10,7 @@ from earwitness.analysis.arms import Arms, LabelRates, Rate
 from earwitness.analysis.lookup import Lookup
 from earwitness.analysis.showing import Rows
 from earwitness.analysis.sides import read_sides
-from earwitness.analysis.trial import Trial, name_of
+from earwitness.analysis.trial import Trial
 from earwitness.analysis.wanted import Wanted, utc_text
 from schemas.rollout import Mode
 
@@ -107,7 +107,7 @@ def notes(report: Report) -> Iterator[str]:
     ):
         missing = [label for label in one.spec.labels if label not in other.spec.labels]
         if missing:
-            yield f"the {side}, {name_of(other)}, has no {', '.join(missing)}"
+            yield f"the {side}, {other.spec.reference}, has no {', '.join(missing)}"
     yield from _silent(report)
     if isinstance(report.compared, Arms):
         yield "95 %: exact for sounds that come independently. p: sensors dealt to the arms anew, 9999 times"
@@ -149,7 +149,7 @@ def _trial_fields(trial: Trial) -> dict[str, object]:
         "share": trial.share,
         "begin_us": trial.begin_us,
         "end_us": trial.end_us,
-        **{side: name_of(decision) for side, decision in sides.items()},
+        **{side: decision.spec.reference for side, decision in sides.items()},
         **{f"{side}_digest": decision.digest for side, decision in sides.items()},
     }
 
@@ -178,7 +178,7 @@ def _commands(trial: Trial, example: Disagreement) -> list[str]:
     silent = trial.candidate if example.by == "model" else trial.model
     asked = f"--sensor {quote(example.sensor)} --at {utc_text(example.start_us)}"
     asked += f" --for {min(MAX_EXPLAINED_S, example.seconds):.3f} --label {quote(example.label)}"
-    with_model = f" --model {name_of(silent)}" if silent is trial.candidate else ""
+    with_model = f" --model {silent.spec.reference}" if silent is trial.candidate else ""
     explain = [f"earwitness explain {asked}{with_model}"] if example.label in silent.spec.labels else []
     return [*explain, f"earwitness export {quote(example.detection)} --out sound.wav"]
 

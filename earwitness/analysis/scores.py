@@ -44,7 +44,7 @@ class ScoreWriter:
         """Take a window whose outcome is known."""
         window, place, spec = slot.window, slot.run.place, slot.run.decision.spec
         if not self._known.issuperset(spec.labels):
-            raise StopError(f"{place.sensor}: no column for the scores of {spec.name}/{spec.version}")
+            raise StopError(f"{place.sensor}: no column for the scores of {spec.reference}")
         row = {
             "sensor": place.sensor,
             "epoch": place.epoch,
@@ -55,7 +55,7 @@ class ScoreWriter:
             "start": window.start_us,
             "end": window.end_us,
             "outcome": str(slot.outcome),
-            "model": f"{spec.name}/{spec.version}",
+            "model": spec.reference,
             "missing_samples": window.missing,
             "topic": place.topic,
             "partition": place.partition,

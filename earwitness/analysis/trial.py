@@ -14,7 +14,7 @@ from earwitness.settings import Settings
 from processors.decision import Decision, DecisionSettings
 from processors.rollouts import Rollouts
 from schemas.errors import ConfigurationError
-from schemas.rollout import Mode, Rollout
+from schemas.rollout import Mode, Rollout, standing
 
 MAX_NAMED = 5
 
@@ -37,14 +37,9 @@ class Trial:
 
     def as_text(self) -> str:
         """Return what was tried, and when."""
-        names = f"{name_of(self.candidate)} beside {name_of(self.model)}"
+        names = f"{self.candidate.spec.reference} beside {self.model.spec.reference}"
         how = "in its shadow" if self.mode is Mode.SHADOW else f"for {self.share or 0:.3g} of the sensors"
         return f"{names}, {how}, {utc_text(self.begin_us)} to {utc_text(self.end_us)}"
-
-
-def name_of(decision: Decision) -> str:
-    """Return a model's name and version."""
-    return f"{decision.spec.name}/{decision.spec.version}"
 
 
 def read_trial(settings: Settings, wanted: Wanted, now_us: int) -> Trial:
@@ -58,20 +53,17 @@ def read_trial(settings: Settings, wanted: Wanted, now_us: int) -> Trial:
     if settings.kafka.embedded:
         raise ConfigurationError("kafka.embedded", True, "a real broker: the embedded one has no rollouts")
     frames, decision = settings.frames_topics[0], settings.decision()
-    rollouts = Rollouts(settings.kafka.librdkafka(), settings.codec(), decision, [frames])
-    try:
+    with Rollouts(settings.kafka.librdkafka(), settings.codec(), decision, [frames]) as rollouts:
         rollouts.refresh()
-    finally:
-        rollouts.close()
     return chosen(trials(rollouts.announced(frames), settings.detect, now_us), wanted)
 
 
 def trials(announced: Sequence[Rollout], rules: DecisionSettings, now_us: int) -> list[Trial]:
     """Return all trials that have begun, in order; of rollouts that begin at once the last one counts."""
-    at_last = {rollout.at_ms: rollout for rollout in sorted(announced, key=lambda rollout: rollout.at_ms)}
-    ends_us = [*(at_ms * 1000 for at_ms in at_last), now_us][1:]
+    counting = standing(announced)
+    ends_us = [*(rollout.at_ms * 1000 for rollout in counting), now_us][1:]
     found: list[Trial] = []
-    for rollout, end_us in zip(at_last.values(), ends_us, strict=False):
+    for rollout, end_us in zip(counting, ends_us, strict=False):
         spec, begin_us = rollout.candidate_spec, rollout.at_ms * 1000
         if spec is None or begin_us >= now_us:
             continue

@@ -103,7 +103,7 @@ def _show(topic: str, found: list["Rollout"], as_json: bool) -> None:
     begun = [one.at_ms for one in found if one.at_ms <= now_ms]
     for one in found:
         candidate = one.candidate_spec
-        model = None if one.model is None else f"{one.spec.name}/{one.spec.version}"
+        model = None if one.model is None else one.spec.reference
         rows.append(
             {
                 "topic": topic,
@@ -111,7 +111,7 @@ def _show(topic: str, found: list["Rollout"], as_json: bool) -> None:
                 "mode": str(one.mode),
                 "counts": "later" if one.at_ms > now_ms else "now" if one.at_ms == begun[-1] else "no more",
                 "model": model,
-                "candidate": candidate and f"{candidate.name}/{candidate.version}",
+                "candidate": candidate and candidate.reference,
                 "share": one.share,
             }
         )

@@ -12,19 +12,16 @@ up under a fixed path, such as plug-ins: sox reads and writes WAV and raw sample
 a package is run, and nothing is installed.
 """
 
-import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.local.errors import LocalServerError, MissingToolError, ServerStartError
-from infra.local.installation import cache_directory
+from infra.local.installation import cache_directory, digest, locked
 
 RELEASE = Path("/etc/os-release")
 DPKG_STATUS = Path("/var/lib/dpkg/status")
@@ -84,7 +81,7 @@ def fetch_packages(name: str, *packages: str) -> Path:
     try:
         home = cache_directory() / "debian" / _digest()
         home.mkdir(parents=True, exist_ok=True)
-        with _locked(home / "install.lock"):
+        with locked(home / "install.lock"):
             prefix = home / name
             if not prefix.exists():
                 _fetch(packages, prefix)
@@ -190,11 +187,4 @@ def _run(*command: str) -> None:
 def _digest() -> str:
     """Return what tells releases and architectures apart: packages of one do not run on another."""
     release = RELEASE.read_bytes() if RELEASE.exists() else b""
-    return hashlib.sha256(release + os.uname().machine.encode()).hexdigest()[:12]
-
-
-@contextmanager
-def _locked(lock_file: Path) -> Iterator[None]:
-    with lock_file.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return digest(release + os.uname().machine.encode())

@@ -45,7 +45,7 @@ async def check(stub: "service.GRPCInferenceServiceStub", address: str, spec: Mo
         ConfigurationError: it serves another model than the spec's, or will not serve it as it is.
 
     """
-    where = f"scorer.endpoints: {address}, model {spec.name}/{spec.version}"
+    where = f"scorer.endpoints: {address}, model {spec.reference}"
     try:
         return await _check(stub, where, spec)
     except grpc.RpcError as exc:
@@ -88,11 +88,11 @@ async def _unserved(
     known = [model for model in index.models if model.name == spec.name]
     this = [model for model in known if model.version == spec.version]
     if any(model.state in ("LOADING", "UNLOADING", "READY") for model in this):
-        return AwayError(f"model {spec.name}/{spec.version} is {this[0].state}")
+        return AwayError(f"model {spec.reference} is {this[0].state}")
     if this and this[0].reason in _PASSING:
-        return AwayError(f"model {spec.name}/{spec.version} is unloaded")
+        return AwayError(f"model {spec.reference} is unloaded")
     if known and not any(model.version or model.state for model in known):
-        return AwayError(f"model {spec.name}/{spec.version} is not loaded")
+        return AwayError(f"model {spec.reference} is not loaded")
     if not known:
         there = ", ".join(sorted({model.name for model in index.models})[:20]) or "none"
         return ConfigurationError(where, words, f"one of its models, {there}; {MEND}")

@@ -43,7 +43,7 @@ async def trial(address: str, spec: ModelSpec, settings: ScorerSettings, timeout
         ConfigurationError: it does not answer in time, or serves something else.
 
     """
-    where = f"scorer.endpoints: {address}, model {spec.name}/{spec.version}"
+    where = f"scorer.endpoints: {address}, model {spec.reference}"
     try:
         async with (
             asyncio.timeout(timeout_s),
@@ -63,7 +63,7 @@ async def _try(channel: grpc.aio.Channel, address: str, spec: ModelSpec) -> str:
 
 
 async def _load(address: str, credentials: grpc.ChannelCredentials | None, spec: ModelSpec) -> None:
-    where = f"scorer.endpoints: {address}, model {spec.name}/{spec.version}"
+    where = f"scorer.endpoints: {address}, model {spec.reference}"
     async with open_channel(address, credentials, spec) as channel:
         stub = service.GRPCInferenceServiceStub(channel)
         try:

@@ -41,7 +41,7 @@ class Pool:
         self, spec: ModelSpec, settings: ScorerSettings, metrics: Metrics, replaceable: bool
     ) -> None:
         self._settings, self._metrics, self._replaceable = settings, metrics, replaceable
-        self._model = f"{spec.name}/{spec.version}"
+        self._model = spec.reference
         credentials, self._owner = credentials_of(settings), _owner(settings)
         self.endpoints = [
             Endpoint(address, spec, settings, credentials, self._owner, self._on_change)

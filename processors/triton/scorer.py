@@ -59,7 +59,7 @@ class TritonScorer:
         self.concurrency = settings.concurrency * len(settings.endpoints)
         self.identity = "triton"
         self._spec, self._metrics, self._fallback = spec, metrics, fallback
-        self._model = f"{spec.name}/{spec.version}"
+        self._model = spec.reference
         self._deadline_s = settings.deadline_ms / 1000
         self._pool = Pool(spec, settings, metrics, replaceable=fallback is not None)
         self._suspects = asyncio.Lock()

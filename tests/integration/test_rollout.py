@@ -13,10 +13,8 @@ from infra.local.kafka import KafkaServer
 from producers.clips import ClipPool
 from producers.fleet import FleetReport, FleetSettings
 from schemas.coverage import Outcome
-from schemas.frame import AudioFrame
 from tests.integration.commands import WELL, WRONG_SETTINGS, run, settings_of
 from tests.integration.harness import (
-    CODEC,
     IDLE_AND_MARGIN_S,
     Programs,
     Tenant,
@@ -27,7 +25,7 @@ from tests.integration.harness import (
 )
 from tests.integration.quick_model import HOP_SAMPLES, write_quick_model
 from tests.integration.tritons import scored_by, tritons
-from tests.integration.undisturbed import Said, accounted_for, all_is_said, stored, undisturbed
+from tests.integration.undisturbed import Said, accounted_for, all_is_said, first_samples, stored, undisturbed
 
 PARTITIONS, SENSORS, SECONDS = 6, 12, 42.0
 BEGUN_S, IN_S, AROUND_S = 4.0, 14.0, 1.0
@@ -56,14 +54,8 @@ class Case:
     undisturbed: Said
 
     def switches(self) -> dict[str, int]:
-        """Return, by sensor, the first sample of its first frame appended at or after the rollout's time."""
-        found: dict[str, int] = {}
-        for record in self.tenant.read(self.tenant.topics.frames):
-            if record.appended_ms >= self.at_ms and record.key is not None:
-                first = CODEC.decode(AudioFrame, record.value).first_sample
-                name = record.key.decode()
-                found[name] = min(found.get(name, first), first)
-        return found
+        """Return, by sensor, the sample at which the rollout begins."""
+        return first_samples(self.tenant, self.at_ms)
 
 
 @pytest.fixture(scope="module", params=["onnx", "triton"])

@@ -14,11 +14,10 @@ from producers.clips import ClipPool
 from producers.fleet import FleetReport, FleetSettings
 from schemas.coverage import Coverage, Outcome
 from schemas.detection import Detection
-from schemas.frame import AudioFrame
 from tests.integration.commands import WELL, run, settings_of
-from tests.integration.harness import CODEC, IDLE_AND_MARGIN_S, Programs, Tenant, play, unended, wait_until
+from tests.integration.harness import IDLE_AND_MARGIN_S, Programs, Tenant, play, unended, wait_until
 from tests.integration.quick_model import write_quick_model
-from tests.integration.undisturbed import Said, all_is_said, undisturbed
+from tests.integration.undisturbed import Said, all_is_said, first_samples, undisturbed
 
 PARTITIONS, SENSORS, SECONDS = 4, 16, 50.0
 SHADOW_IN_S, BETWEEN_S, SHARE = 14.0, 22.0, 0.5
@@ -38,16 +37,6 @@ class Case:
     shadow: Said
     shadow_published: dict[str, float]
     """By topic, how many records the shadow's worker says that it has published."""
-
-    def firsts(self, at_ms: int) -> dict[str, int]:
-        """Return, by sensor, the first sample of its first frame appended at or after a time."""
-        found: dict[str, int] = {}
-        for record in self.tenant.read(self.tenant.topics.frames):
-            if record.appended_ms >= at_ms and record.key is not None:
-                first = CODEC.decode(AudioFrame, record.value).first_sample
-                name = record.key.decode()
-                found[name] = min(found.get(name, first), first)
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +96,7 @@ def test_a_fresh_group_says_the_same_of_the_same_log(case: Case) -> None:
 
 
 def test_the_share_is_heard_by_the_candidate_from_the_split_on_and_the_others_never(case: Case) -> None:
-    at = case.firsts(case.split_ms)
+    at = first_samples(case.tenant, case.split_ms)
     chosen = {name for name in at if int(hashlib.sha256(name.encode()).hexdigest()[:13], 16) / 16**13 < SHARE}
     assert 0 < len(chosen) < SENSORS
     for found in case.said.detections:
@@ -117,7 +106,7 @@ def test_the_share_is_heard_by_the_candidate_from_the_split_on_and_the_others_ne
 
 
 def test_the_shadow_hears_every_sensor_from_its_time_to_the_split_and_says_so_apart(case: Case) -> None:
-    begin, end = case.firsts(case.shadow_ms), case.firsts(case.split_ms)
+    begin, end = first_samples(case.tenant, case.shadow_ms), first_samples(case.tenant, case.split_ms)
     assert {found.sensor for found in case.shadow.coverage} == set(begin)
     assert {found.model_version for found in case.shadow.detections} == {"2"}
     assert {found.sensor for found in case.shadow.detections} == set(begin)
@@ -132,7 +121,7 @@ def test_the_shadow_hears_every_sensor_from_its_time_to_the_split_and_says_so_ap
 
 
 def test_the_shadow_says_nothing_of_who_is_there_and_does_not_cut_what_the_model_hears(case: Case) -> None:
-    at = case.firsts(case.shadow_ms)
+    at = first_samples(case.tenant, case.shadow_ms)
     over = [d for d in case.said.coverage if (d.start_sample or 0) < at[d.sensor or ""] < (d.end_sample or 0)]
     assert {one.sensor for one in over} == set(at)
     published = {name for name, count in case.shadow_published.items() if count}

@@ -10,7 +10,8 @@ from pathlib import Path
 from producers.fleet import FleetReport
 from schemas.coverage import Coverage
 from schemas.detection import Detection
-from tests.integration.harness import Programs, Tenant, covered, timelines, unended, wait_until
+from schemas.frame import AudioFrame
+from tests.integration.harness import CODEC, Programs, Tenant, covered, timelines, unended, wait_until
 
 READ_WITHIN_S = 120.0
 Stretches = dict[str, list[tuple[int, int]]]
@@ -40,6 +41,17 @@ def all_is_said(tenant: Tenant, report: FleetReport) -> bool:
 def accounted_for(coverage: list[Coverage]) -> Stretches:
     """Return what coverage speaks of, whatever its outcome."""
     return {sensor: covered(timeline) for (sensor, _), timeline in timelines(coverage).items()}
+
+
+def first_samples(tenant: Tenant, at_ms: int) -> dict[str, int]:
+    """Return, by sensor, the first sample of its first frame appended at or after a time."""
+    found: dict[str, int] = {}
+    for record in tenant.read(tenant.topics.frames):
+        if record.appended_ms >= at_ms and record.key is not None:
+            first = CODEC.decode(AudioFrame, record.value).first_sample
+            name = record.key.decode()
+            found[name] = min(found.get(name, first), first)
+    return found
 
 
 def stored(report: FleetReport) -> Stretches:

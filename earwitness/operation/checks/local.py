@@ -68,7 +68,7 @@ def model(case: Case) -> Iterator[Finding]:
     took_ms = (monotonic() - since_s) * 1000 / TIMED_WINDOWS
     asyncio.run(scorer.close())
     labels = f"{len(spec.labels)} labels, licence {spec.licence}, digest {spec.digest[:12]} as its spec says"
-    yield ok("model", f"{spec.name}/{spec.version}: {labels}; decision {decision.digest[:12]}")
+    yield ok("model", f"{spec.reference}: {labels}; decision {decision.digest[:12]}")
     if not np.isfinite(scores).all():
         yield broken("model", "gives scores that are no numbers", "export or import it again")
     pace = f"{took_ms:.1f} ms a window alone, which stands for {spec.hop_s * 1000:.0f} ms of sound"

@@ -24,10 +24,8 @@ def scoring(case: Case) -> Iterator[Finding]:
     for tenant in case.tenants:
         course = case.course(tenant)
         for stage in course.since(round(case.now_ms)):
-            models = " and ".join(_name(decision) for decision in stage.decisions)
-            share = f", the second for {stage.share:.0%} of the sensors" if stage.share else ""
             since = f"frames from {_utc(stage.at_ms)} on" if stage.at_ms else "all frames"
-            yield ok(tenant.control, f"{since} are heard by {models}{share}")
+            yield ok(tenant.control, f"{since} are heard by {stage.listeners}")
     for decision in _counting(case):
         yield from _on_triton(case, decision.spec) if _asks_triton(case) else _here(case, decision.spec)
 
@@ -55,9 +53,9 @@ def _here(case: Case, spec: ModelSpec) -> Iterator[Finding]:
         directory = directory_of(case.settings, spec)
     except ConfigurationError as exc:
         advice = "see that every worker has it (earwitness_model_ready): its windows wait where one has not"
-        yield warn(f"{spec.name}/{spec.version}", f"not on this machine: {exc}", advice)
+        yield warn(spec.reference, f"not on this machine: {exc}", advice)
     else:
-        yield ok(f"{spec.name}/{spec.version}", f"in {directory}")
+        yield ok(spec.reference, f"in {directory}")
 
 
 def _on_triton(case: Case, spec: ModelSpec) -> Iterator[Finding]:
@@ -71,11 +69,7 @@ def _on_triton(case: Case, spec: ModelSpec) -> Iterator[Finding]:
             yield broken(subject, str(exc), "mend it: workers do without this endpoint, or refuse to start")
         else:
             took_ms = (monotonic() - since_s) * 1000
-            yield ok(subject, f"serves {spec.name}/{spec.version} as {identity}; asked in {took_ms:.0f} ms")
-
-
-def _name(decision: Decision) -> str:
-    return f"{decision.spec.name}/{decision.spec.version}"
+            yield ok(subject, f"serves {spec.reference} as {identity}; asked in {took_ms:.0f} ms")
 
 
 def _utc(at_ms: int) -> str:
@@ -88,11 +82,9 @@ def course_of(case: Case, tenant: Topics) -> Course:
 
     assert case.decision is not None  # noqa: S101 - who asks has looked
     topic = tenant.backfill if case.settings.topics.backfill else tenant.frames
-    rollouts = Rollouts(case.client, case.codec, case.decision, [topic])
-    try:
-        rollouts.refresh()
+    with Rollouts(case.client, case.codec, case.decision, [topic]) as rollouts:
+        try:
+            rollouts.refresh()
+        except (EarwitnessError, KafkaException):
+            return Course(case.decision)  # the topics' check says why
         return rollouts.courses[topic]
-    except (EarwitnessError, KafkaException):
-        return Course(case.decision)  # the topics' check says why
-    finally:
-        rollouts.close()
