@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -144,7 +144,7 @@ def expected(tmp_path: Path) -> Path:
 # -- the five faults ----------------------------------------------------------------------------------------
 
 
-def test_each_fault_is_seen_by_sensors_doctor_and_coverage_within_ten_seconds(
+def test_whoever_looks_ten_seconds_after_a_fault_sees_it(
     tenant: Tenant, programs: Programs, quick_model: Path, fleet: Fleet, expected: Path, tmp_path: Path
 ) -> None:
     worker = programs.work(tenant, quick_model, sensors__expected=expected)
@@ -164,8 +164,8 @@ def test_each_fault_is_seen_by_sensors_doctor_and_coverage_within_ten_seconds(
             "coverage": lambda: _wrong_by_coverage(tenant.coverage(before), fleet),
         }
     )
-    print(json.dumps(seen, indent=1))
-    assert all(ended_s <= SEEN_WITHIN_S for by in seen.values() for _, ended_s in by.values()), seen
+    print(json.dumps(seen, indent=1, default=asdict))
+    assert all(times.missed_s < SEEN_WITHIN_S for by in seen.values() for times in by.values()), seen
     wait_until(
         lambda: "DIGITAL_SILENCE" in _wrong(where)["deaf"], "the stretch in which it went deaf is over"
     )
@@ -187,13 +187,21 @@ def test_each_fault_is_seen_by_sensors_doctor_and_coverage_within_ten_seconds(
     _is_heard_again_as_it_was(HeardAgain(tenant, where, tmp_path / "scores.parquet"), failed_us)
 
 
-def _times_until_seen(
-    looks: dict[str, Callable[[], dict[str, set[str]]]],
-) -> dict[str, dict[str, tuple[float, float]]]:
-    """Return, for each way to look, how many seconds after the faults began it showed them: when the first
-    look that did was begun, and when it was over.
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When, after the faults began, the last look was begun that did not show one, and the first that did.
+
+    How long a look takes says how busy this machine is, and nothing about who looks.
     """
-    since_s, seen = time.monotonic(), {by: dict[str, tuple[float, float]]() for by in looks}
+
+    missed_s: float
+    begun_s: float
+    ended_s: float
+
+
+def _times_until_seen(looks: dict[str, Callable[[], dict[str, set[str]]]]) -> dict[str, dict[str, Times]]:
+    """Return, for each way to look, when it showed which fault."""
+    since_s, seen = time.monotonic(), {by: dict[str, Times]() for by in looks}
     wanted = {by: len(FAULTS) - (by == "coverage") for by in looks}  # of what never was, it says nothing
     threads = [Thread(target=_look, args=(look, wanted[by], since_s, seen[by])) for by, look in looks.items()]
     for thread in threads:
@@ -208,16 +216,17 @@ def _look(
     look: Callable[[], dict[str, set[str]]],
     faults: int,
     since_s: float,
-    seen: dict[str, tuple[float, float]],
+    seen: dict[str, Times],
 ) -> None:
-    never = Event()
-    while time.monotonic() < since_s + 2 * SEEN_WITHIN_S and len(seen) < faults:
+    never, missed_s = Event(), 0.0
+    while missed_s < SEEN_WITHIN_S and len(seen) < faults:
         begun_s = time.monotonic() - since_s
         wrong = look()
-        times = round(begun_s, 1), round(time.monotonic() - since_s, 1)
+        times = Times(round(missed_s, 1), round(begun_s, 1), round(time.monotonic() - since_s, 1))
         for name, problems in wrong.items():
             if problems & FAULTS.get(name, set()):
                 seen.setdefault(name, times)
+        missed_s = begun_s
         never.wait(LOOK_EVERY_S)
 
 
@@ -303,9 +312,7 @@ def test_watching_says_it_again_until_it_is_stopped(
 
 
 def test_a_broker_that_is_away_is_said_to_be_and_what_is_here_is_looked_at(quick_model: Path) -> None:
-    since_s = time.monotonic()
     done = run({"kafka.bootstrap_servers": "127.0.0.1:1", "model.path": quick_model}, "doctor", "--json")
-    assert time.monotonic() - since_s < SEEN_WITHIN_S
     assert done.code == BROKEN
     assert "127.0.0.1:1 does not answer" in found(done.lines, "brokers", "broken")
     assert "quick/1" in found(done.lines, "model", "ok")
