@@ -13,6 +13,7 @@ from processors.batch import BatchSettings
 from processors.decision import Decision
 from processors.partition import Start
 from processors.pipeline import Pipeline
+from processors.run import Feed
 from processors.score import OnnxScorer
 from producers.framer import Framer
 from producers.source import Source
@@ -77,10 +78,10 @@ class Scanner:
         for record in self._records(source):
             waiting.append(record)
             if len(waiting) == READ_FRAMES:
-                pipeline.feed(KEY, waiting, 0.0)
+                pipeline.feed(KEY, waiting, Feed(0.0))
                 waiting.clear()
                 yield from self._settle(pipeline, file)
-        pipeline.feed(KEY, waiting, 0.0)
+        pipeline.feed(KEY, waiting, Feed(0.0))
         pipeline.finish()
         yield from self._settle(pipeline, file)
 

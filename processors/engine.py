@@ -23,7 +23,7 @@ from processors.metrics import Metrics
 from processors.partition import LogRecord
 from processors.pipeline import PartitionKey, Pipeline, decision_of, trace_of
 from processors.publish import Publisher
-from processors.run import Slot
+from processors.run import Feed, Slot
 from processors.scorers import Scorers
 from schemas.codec import Codec
 from schemas.errors import SchemaUnresolvedError, ScorerError, UnknownSchemaError
@@ -75,7 +75,7 @@ class Engine:
         partition = self.pipeline.partitions[key]
         while records:
             try:
-                self.pipeline.feed(key, records, monotonic())
+                self.pipeline.feed(key, records, Feed(monotonic()))
                 break
             except SchemaUnresolvedError as exc:
                 failure = await self._resolve_once(exc.schema_id)

@@ -41,6 +41,6 @@ def stages(slot: Slot, now_s: float, wall_s: float) -> Iterator[tuple[str, float
 
 
 def _readings(slot: Slot) -> Iterator[tuple[str, float]]:
-    for name, at_s in (("fed", slot.fed_s), ("batched", slot.batched_s), ("scored", slot.scored_s)):
+    for name, at_s in (("fed", slot.feed.now_s), ("batched", slot.batched_s), ("scored", slot.scored_s)):
         if at_s is not None:
             yield name, at_s

@@ -20,7 +20,7 @@ from processors.course import Course, same
 from processors.decision import Decision
 from processors.pcm import Pcm, mono
 from processors.place import Place
-from processors.run import Opening, Run, Said, Slot
+from processors.run import Feed, Opening, Run, Said, Slot
 from schemas.codec import Codec
 from schemas.coverage import Coverage, Outcome
 from schemas.deadletter import DeadLetter, Header
@@ -99,7 +99,7 @@ class Partition:
         decision: Decision,
         codec: Codec,
         emit: Callable[[Output], None],
-        score: Callable[[Slot, Pcm, float], None],
+        score: Callable[[Slot, Pcm], None],
         counts: Counter[str],
         decided: Callable[[Slot], None] | None = None,
         course: Course | None = None,
@@ -132,7 +132,7 @@ class Partition:
         """The keys of the sensors that have an open run."""
         return {sensor.key for run, sensor in self._runs.items() if not run.closed}
 
-    def feed(self, record: LogRecord, now_s: float) -> None:
+    def feed(self, record: LogRecord, feed: Feed) -> None:
         """Take the next record of the log.
 
         Raises:
@@ -151,7 +151,7 @@ class Partition:
         if frame is None or pcm is None:
             return
         try:
-            self._hear(record, frame, pcm, now_s)
+            self._hear(record, frame, pcm, feed)
         except DeadLetterError as exc:
             self._bury(record, exc)
 
@@ -220,7 +220,7 @@ class Partition:
         if record.timestamp > self._close_after:
             self._close_idle(record.timestamp)
 
-    def _hear(self, record: LogRecord, frame: AudioFrame, pcm: Pcm, now_s: float) -> None:
+    def _hear(self, record: LogRecord, frame: AudioFrame, pcm: Pcm, feed: Feed) -> None:
         key, now_ms = record.key or b"", record.timestamp
         sensor = self._sensors.get(key)
         if sensor is None:
@@ -243,14 +243,14 @@ class Partition:
                 self._hush(sensor)
                 return
             run = self._run_for(sensor, sensor.decision, frame, record.offset, opening)
-            windows = run.feed(frame, pcm, record.offset, now_ms, now_s)
+            windows = run.feed(frame, pcm, record.offset, now_ms, feed)
             traceparent = _traceparent(record.headers) if record.headers else None
             for slot, window_pcm in windows or ():
                 slot.traceparent = traceparent
                 if window_pcm is None:
                     self._counts["gap"] += 1
                 else:
-                    self._score(slot, window_pcm, now_s)
+                    self._score(slot, window_pcm)
             if windows is not None or len(sensor.runs) > 1:  # the run before may end without a new window
                 self.advance(run)
 

@@ -19,7 +19,7 @@ from processors.course import Course
 from processors.decision import Decision
 from processors.partition import LogRecord, Output, Partition, Start
 from processors.pcm import Pcm
-from processors.run import Slot
+from processors.run import Feed, Slot
 from schemas.codec import Codec
 from schemas.coverage import Outcome
 from schemas.errors import DeadLetterError
@@ -102,13 +102,13 @@ class Pipeline:
         course = self._courses.get(key[0])
         return Partition(*key, start, self.decision, self._codec, emit, score, counts, self._decided, course)
 
-    def _queue(self, slot: Slot, pcm: Pcm, now_s: float) -> None:
+    def _queue(self, slot: Slot, pcm: Pcm) -> None:
         decision = slot.run.decision
         if decision.digest not in self._batchers:
             self._batchers[decision.digest] = decision, Batcher(self._batch)
-        self._batchers[decision.digest][1].feed(slot, pcm, now_s)
+        self._batchers[decision.digest][1].feed(slot, pcm, slot.feed.now_s)
 
-    def feed(self, key: PartitionKey, records: Sequence[LogRecord], now_s: float) -> None:
+    def feed(self, key: PartitionKey, records: Sequence[LogRecord], feed: Feed) -> None:
         """Take the next records of a partition.
 
         Raises:
@@ -117,9 +117,9 @@ class Pipeline:
                 can be decoded; the ones before it have been taken.
 
         """
-        feed = self.partitions[key].feed
+        take = self.partitions[key].feed
         for record in records:
-            feed(record, now_s)
+            take(record, feed)
 
     def reject(self, key: PartitionKey, record: LogRecord, error: DeadLetterError) -> None:
         """Take the next record of a partition as one that cannot be read."""

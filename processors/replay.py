@@ -22,7 +22,7 @@ from processors.decision import Decision, DecisionSettings
 from processors.log import LogReader, Record
 from processors.partition import Output, Start
 from processors.pipeline import PartitionKey, Pipeline, decision_of
-from processors.run import COVERAGE_WINDOWS
+from processors.run import COVERAGE_WINDOWS, Feed
 from processors.score import Pcm, Scores
 from schemas.codec import Codec
 from schemas.errors import SchemaUnresolvedError, ScorerError, UnknownSchemaError
@@ -169,14 +169,14 @@ class Replayer:
             return
         self.frames += record.key is not None
         try:
-            partition.feed(record, 0.0)
+            partition.feed(record, Feed(0.0))
         except SchemaUnresolvedError as exc:
             try:
                 self._codec.resolve(exc.schema_id)
             except UnknownSchemaError as unknown:
                 partition.reject(record, unknown)
             else:
-                partition.feed(record, 0.0)
+                partition.feed(record, Feed(0.0))
 
     def _settle(self) -> Iterator[Output]:
         pipeline = self._pipeline

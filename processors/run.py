@@ -39,6 +39,20 @@ class Opening(Enum):
 
 
 @dataclass(slots=True, eq=False)
+class Feed:
+    """Records that are taken at once, at `now_s`; the windows that they complete share it.
+
+    The other times are for the latency ledger: when the records were fetched, when all of them had been
+    decoded, when all windows had been cut. All are the shell's monotonic clock.
+    """
+
+    now_s: float
+    fetched_s: float | None = None
+    decoded_s: float | None = None
+    windowed_s: float | None = None
+
+
+@dataclass(slots=True, eq=False)
 class Slot:
     """A window and its outcome; `scores` is float32[labels] once it is SCORED.
 
@@ -48,9 +62,10 @@ class Slot:
     run: "Run"
     window: Window
     outcome: Outcome | None
-    fed_s: float
+    feed: Feed
     batched_s: float | None = None
     scored_s: float | None = None
+    decided_s: float | None = None
     scored_by: str | None = None
     traceparent: str | None = None
     scores: Scores | None = None
@@ -98,7 +113,7 @@ class Run:
         self._since_ms: int | None = None
 
     def feed(
-        self, frame: AudioFrame, pcm: Pcm, offset: int, appended_ms: int, now_s: float
+        self, frame: AudioFrame, pcm: Pcm, offset: int, appended_ms: int, feed: Feed
     ) -> list[tuple[Slot, Pcm | None]] | None:
         """Take the next frame, int16[samples].
 
@@ -110,7 +125,7 @@ class Run:
         if not windows:
             return None
         slots = [
-            (Slot(self, window, None if x is not None else Outcome.GAP, now_s), x) for window, x in windows
+            (Slot(self, window, None if x is not None else Outcome.GAP, feed), x) for window, x in windows
         ]
         self._slots.extend(slot for slot, _ in slots)
         return slots

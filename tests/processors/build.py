@@ -9,7 +9,7 @@ from processors.batch import Batch, BatchSettings
 from processors.decision import Decision, DecisionSettings
 from processors.partition import TICK_HEADER, Output, Partition, Start
 from processors.pipeline import Pipeline
-from processors.run import Slot
+from processors.run import Feed, Slot
 from schemas.codec import Codec
 from schemas.coverage import Coverage
 from schemas.deadletter import DeadLetter
@@ -131,7 +131,7 @@ class Ear:
 
     def hear(self, *entries: Entry) -> list[Record]:
         """Take records, score what there is to score, and return what was said."""
-        self.pipeline.feed(KEY, entries, 0.0)
+        self.pipeline.feed(KEY, entries, Feed(0.0))
         return self.score()
 
     def score(self) -> list[Record]:

@@ -11,7 +11,7 @@ from processors.detect import Change, Detector, Scores
 from processors.partition import LogRecord, Output, Partition, Start
 from processors.pcm import Pcm
 from processors.pipeline import PartitionKey, Pipeline
-from processors.run import Opening, Run, Said
+from processors.run import Feed, Opening, Run, Said
 from processors.window import Window, Windower
 from schemas.frame import AudioFrame
 
@@ -32,11 +32,11 @@ class Mutant(Pipeline):
 
 
 class _ForgetsWhereSensorsStand(Partition):
-    def _hear(self, record: LogRecord, frame: AudioFrame, pcm: Pcm, now_s: float) -> None:
+    def _hear(self, record: LogRecord, frame: AudioFrame, pcm: Pcm, feed: Feed) -> None:
         sensor = self._sensors.get(record.key or b"")
         if sensor is not None and not sensor.runs and record.offset >= self._start:
             sensor.expected = frame.first_sample
-        super()._hear(record, frame, pcm, now_s)
+        super()._hear(record, frame, pcm, feed)
 
 
 class NoExpected(Mutant):

@@ -72,7 +72,7 @@ async def test_a_lone_window_waits_for_company_as_long_as_it_may_and_is_scored_t
         (slot,) = [output.slot for output in rig.published if isinstance(output.record, Detection)]
         assert slot is not None
         assert slot.batched_s is not None
-        assert 0.05 <= slot.batched_s - slot.fed_s < DEADLINE_S
+        assert 0.05 <= slot.batched_s - slot.feed.now_s < DEADLINE_S
         assert (rig.engine.pipeline.backlog, rig.windows(Outcome.SCORED)) == (0, 1)
 
 

@@ -13,7 +13,7 @@ from processors.decision import Decision
 from processors.ledger import latency_header, stages
 from processors.partition import Start
 from processors.pipeline import Pipeline
-from processors.run import Slot
+from processors.run import Feed, Slot
 from schemas.codec import Codec
 from schemas.detection import Detection, DetectionState
 from schemas.model import ModelSpec
@@ -42,7 +42,7 @@ def decided(fed_s: float, batched_s: float, scored_s: float) -> Slot:
     """Return the window that decided a detection, read, batched and scored at these times."""
     pipeline, codec = Pipeline(Decision(SPEC), Codec(), BatchSettings(max_windows=1)), Codec()
     pipeline.assign({(TOPICS.frames, 0): Start(0, 0)})
-    pipeline.feed((TOPICS.frames, 0), records_of(codec, frames_of(stretches(LOUD))), fed_s)
+    pipeline.feed((TOPICS.frames, 0), records_of(codec, frames_of(stretches(LOUD))), Feed(fed_s))
     batch = pipeline.take(batched_s)
     assert batch is not None
     pipeline.scored(batch, np.array([[1.0, 0.0]], np.float32), scored_s)

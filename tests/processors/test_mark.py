@@ -3,6 +3,7 @@
 import pytest
 
 from processors.partition import Start
+from processors.run import Feed
 from schemas.coverage import Coverage, Outcome
 from schemas.detection import DetectionState
 from tests.processors.build import (
@@ -67,7 +68,7 @@ def test_a_window_that_is_not_scored_yet_holds_the_mark() -> None:
     ear = Ear(decide(m=2, n=3))
     ear.hear(*stream(0, 44, 0))
     ear.acknowledge()
-    ear.pipeline.feed(("audio.frames", 3), stream(44, 444, 11), 0.0)
+    ear.pipeline.feed(("audio.frames", 3), stream(44, 444, 11), Feed(0.0))
     assert ear.mark() == 10 - 3
 
 

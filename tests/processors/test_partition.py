@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from processors.run import Feed
 from schemas.errors import LogOrderError, MalformedRecordError
 from schemas.sensor import Presence
 from tests.processors.build import (
@@ -164,8 +165,8 @@ def test_a_run_that_is_followed_ends_at_once_though_the_next_has_no_window_yet()
 
 def test_a_run_has_said_everything_before_the_next_begins_whatever_is_scored_first() -> None:
     ear = Ear(decide())
-    ear.pipeline.feed(("audio.frames", 3), [*stream(0, 8, 0), record(2, 500, 0, 8, in_epoch=2)], 0.0)
-    ear.pipeline.feed(("audio.frames", 3), [tick(3, 501)], 0.0)
+    ear.pipeline.feed(("audio.frames", 3), [*stream(0, 8, 0), record(2, 500, 0, 8, in_epoch=2)], Feed(0.0))
+    ear.pipeline.feed(("audio.frames", 3), [tick(3, 501)], Feed(0.0))
     first, other = ear.batches()
     ear.pipeline.failed(other, 0.0)
     assert briefly(ear.said()) == [LIVE]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from processors.batch import Batch, BatchSettings
 from processors.partition import Start
 from processors.pipeline import Pipeline
-from processors.run import Slot
+from processors.run import Feed, Slot
 from schemas.codec import Codec, released_schemas
 from schemas.coverage import Coverage
 from schemas.detection import Detection
@@ -36,7 +36,7 @@ def test_a_window_whose_scores_are_not_finite_has_failed_and_the_others_of_its_b
 ) -> None:
     pipeline = Pipeline(decide(labels=("a", "b")), CODEC, BatchSettings(max_windows=3, max_wait_ms=0))
     pipeline.assign({KEY: Start(0, 0)})
-    pipeline.feed(KEY, stream(0, 16), 0.0)
+    pipeline.feed(KEY, stream(0, 16), Feed(0.0))
     batch = pipeline.take(0.0)
     assert batch is not None
     pipeline.scored(batch, np.array([[0, 0], [0.9, score], [0, 0]], np.float32), 0.0)
@@ -48,7 +48,7 @@ def test_a_window_whose_scores_are_not_finite_has_failed_and_the_others_of_its_b
 
 def test_the_scorers_final_error_fails_every_window_of_the_batch() -> None:
     ear = Ear(decide())
-    ear.pipeline.feed(KEY, stream(0, 12, loud=True), 0.0)
+    ear.pipeline.feed(KEY, stream(0, 12, loud=True), Feed(0.0))
     for batch in ear.batches():
         ear.pipeline.failed(batch, 0.0)
     assert outcomes(ear.said() + ear.finish()) == [(0, 12, "FAILED")]
@@ -56,7 +56,7 @@ def test_the_scorers_final_error_fails_every_window_of_the_batch() -> None:
 
 def test_results_of_an_earlier_generation_are_ignored() -> None:
     ear = Ear(decide())
-    ear.pipeline.feed(KEY, stream(0, 12, loud=True), 0.0)
+    ear.pipeline.feed(KEY, stream(0, 12, loud=True), Feed(0.0))
     scored, failed = ear.batches()
     ear.pipeline.assign({KEY: Start(0, 0)})
     ear.pipeline.scored(scored, loudness(scored.pcm), 0.0)
@@ -68,7 +68,7 @@ def test_results_of_an_earlier_generation_are_ignored() -> None:
 
 def test_a_result_that_arrives_twice_counts_once() -> None:
     ear = Ear(decide())
-    ear.pipeline.feed(KEY, stream(0, 8, loud=True), 0.0)
+    ear.pipeline.feed(KEY, stream(0, 8, loud=True), Feed(0.0))
     [batch] = ear.batches()
     ear.pipeline.scored(batch, loudness(batch.pcm), 0.0)
     once = ear.said()
@@ -79,7 +79,7 @@ def test_a_result_that_arrives_twice_counts_once() -> None:
 
 def test_a_new_generation_forgets_what_waited_and_what_was_decided() -> None:
     ear = Ear(decide())
-    ear.pipeline.feed(KEY, stream(0, 8), 0.0)
+    ear.pipeline.feed(KEY, stream(0, 8), Feed(0.0))
     ear.pipeline.assign({KEY: Start(5, 5)})
     assert ear.pipeline.due_s() is None
     assert ear.pipeline.outputs() == []
@@ -101,7 +101,7 @@ def test_an_acknowledgement_of_an_earlier_generation_lets_go_of_nothing_in_this_
 def test_the_backlog_counts_windows_that_wait_and_windows_that_are_being_scored() -> None:
     pipeline = Pipeline(decide(), CODEC, BatchSettings(max_windows=2, max_wait_ms=1000))
     pipeline.assign({KEY: Start(0, 0)})
-    pipeline.feed(KEY, stream(0, 16), 0.0)  # three windows
+    pipeline.feed(KEY, stream(0, 16), Feed(0.0))  # three windows
     assert (pipeline.backlog, pipeline.due_s()) == (3, 0.0)
     batch = pipeline.take(0.0)
     assert batch is not None
@@ -115,7 +115,7 @@ def test_partitions_share_batches_and_keep_apart() -> None:
     pipeline = Pipeline(decide(), CODEC, BatchSettings(max_windows=3, max_wait_ms=0))
     pipeline.assign({key: Start(0, 0) for key in keys})
     for key in keys:
-        pipeline.feed(key, stream(0, 8, loud=key == keys[1]), 0.0)
+        pipeline.feed(key, stream(0, 8, loud=key == keys[1]), Feed(0.0))
     batch = pipeline.take(0.0)
     assert batch is not None
     assert len(batch.items) == 3
@@ -149,11 +149,11 @@ def test_a_record_whose_schema_must_be_looked_up_first_is_taken_after_that() -> 
     pipeline = Pipeline(decide(), ours)
     pipeline.assign({KEY: Start(0, 0)})
     with pytest.raises(SchemaUnresolvedError) as unresolved:
-        pipeline.feed(KEY, entries, 0.0)
+        pipeline.feed(KEY, entries, Feed(0.0))
     assert unresolved.value.schema_id == schema_id
     assert pipeline.partitions[KEY].position == 0
     ours.resolve(schema_id)
-    pipeline.feed(KEY, entries, 0.0)
+    pipeline.feed(KEY, entries, Feed(0.0))
     assert pipeline.partitions[KEY].position == 2
     assert pipeline.backlog == 1
     with pytest.raises(UnknownSchemaError):
@@ -201,7 +201,7 @@ def _detections(
     position = turn = 0
     while position < len(entries) or waiting:
         count = at_once[turn % len(at_once)]
-        pipeline.feed(KEY, entries[position : position + count], 0.0)
+        pipeline.feed(KEY, entries[position : position + count], Feed(0.0))
         position += count
         if batch := pipeline.take(0.0):
             waiting.append(batch)

@@ -5,6 +5,7 @@ import pytest
 from processors.batch import BatchSettings
 from processors.partition import Start
 from processors.pipeline import Pipeline
+from processors.run import Feed
 from schemas.coverage import Coverage, Outcome
 from schemas.detection import Detection
 from tests.processors.logs import CODEC, IDLE_MS, MARGIN_MS, Entry, make_decision, make_log, score, seeded
@@ -16,7 +17,7 @@ LOGS = 30
 
 def read(pipeline: Pipeline, entries: list[Entry]) -> list[Said]:
     """Read to the end of the log, score all of it, acknowledge nothing."""
-    pipeline.feed(KEY, entries, 0.0)
+    pipeline.feed(KEY, entries, Feed(0.0))
     pipeline.finish()
     while (batch := pipeline.take(0.0)) is not None:
         pipeline.scored(batch, score(batch.pcm), 0.0)

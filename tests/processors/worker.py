@@ -18,7 +18,7 @@ from processors.course import Course
 from processors.decision import Decision
 from processors.partition import Output, Start
 from processors.pipeline import Pipeline
-from processors.run import Slot
+from processors.run import Feed, Slot
 from schemas.coverage import Coverage, Level, Outcome
 from schemas.deadletter import DeadLetter
 from schemas.detection import Detection
@@ -119,7 +119,7 @@ class Workers:
             self._sent.clear()
         scan = self._scan(log, position)
         self._pipeline.assign({KEY: Start(log[position].offset, log[scan].offset)})
-        self._pipeline.feed(KEY, log[scan:position], self._now_s)
+        self._pipeline.feed(KEY, log[scan:position], Feed(self._now_s))
 
     def _read(self, position: int, stop: int) -> None:
         r = self._r
@@ -128,7 +128,7 @@ class Workers:
             upto = min(stop, position + r.randint(1, 12))
             self._now_s += r.random() * 0.01
             self._learn(upto)
-            self._pipeline.feed(KEY, self._log[position:upto], self._now_s)
+            self._pipeline.feed(KEY, self._log[position:upto], Feed(self._now_s))
             position = upto
             while (batch := self._pipeline.take(self._now_s)) is not None:
                 self._scoring.append(batch)
