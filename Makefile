@@ -63,8 +63,9 @@ model: $(VENV)/.all ## Train and export a model; ARGS go to the training command
 	@$(BIN)/python -m earwitness.train $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.all ## Measure throughput and latency on this machine.
-	@$(BIN)/python -m pytest tests/bench -o python_files='bench_*.py' -s $(ARGS)
+bench: $(VENV)/.all ## Measure on this machine and write docs/benchmarks.md; ARGS='-k latency' picks some.
+	@status=0; UV='$(UV)' $(BIN)/python -m pytest tests/bench -o python_files='bench_*.py' -s $(ARGS) || status=$$?; \
+	$(BIN)/python -m tests.bench.page && exit $$status
 
 .PHONY: kafka
 kafka: $(VENV)/.base ## Run a Kafka broker without Docker until Ctrl-C; needs Java.

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 ENV_PREFIX, ENV_DELIMITER = "EARWITNESS_", "__"
 CONFIG_FILE = "earwitness.toml"
 DEFAULT_MODEL = "earwitness-small/1"
+GATHERED_TIMES = 4
+"""How many times as long as windows and frames wait for company a deadline must be: there is more to do."""
 HOP_TOLERANCE_SAMPLES = 1e-6
 """0.28 s at 44,100 Hz is 12348.000000000002 samples in binary fractions."""
 _NOT_SETTINGS = {"EARWITNESS_CACHE"}
@@ -270,12 +272,14 @@ class Settings(BaseSettings):
         """Return what a worker needs to reach Kafka.
 
         Raises:
-            ConfigurationError: a worker of the backfill or of shadows would join the group of the live ones.
+            ConfigurationError: a worker of the backfill or of shadows would join the group of the live ones;
+                one that sheds could hear nothing in time.
 
         """
         if self.topics.shadow and (self.topics.backfill or self.kafka.embedded):
             accepted = "false with topics.backfill, and with kafka.embedded, which has no rollouts"
             raise ConfigurationError("topics.shadow", True, accepted)
+        self._check_overload()
         for role, others in (("backfill", self.topics.backfill), ("shadow", self.topics.shadow)):
             if others and self.worker.group == WorkerSettings().group:
                 accepted = f"a group of its own while topics.{role} is set, such as earwitness-{role}"
@@ -289,6 +293,21 @@ class Settings(BaseSettings):
             shadow=self.topics.shadow,
             log_append_time=not self.kafka.embedded,
         )
+
+    def _check_overload(self) -> None:
+        worker = self.worker
+        if worker.overload == "lag":
+            return
+        if self.topics.backfill:
+            raise ConfigurationError(
+                "worker.overload", "shed", "lag with topics.backfill, which is of the past"
+            )
+        least_ms = GATHERED_TIMES * (worker.fetch_max_wait_ms + self.batch.max_wait_ms)
+        if worker.deadline_ms < least_ms:
+            waits = f"{GATHERED_TIMES} times worker.fetch_max_wait_ms and batch.max_wait_ms together"
+            raise ConfigurationError(
+                "worker.deadline_ms", worker.deadline_ms, f"{least_ms:g} or more: {waits}"
+            )
 
     def _spec(self) -> ModelSpec:
         spec = read_spec(self.model_directory)

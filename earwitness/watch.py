@@ -3,15 +3,16 @@
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from processors.ledger import LATENCY_HEADER, SCORER_HEADER
+from processors.ledger import SCORER_HEADER
 from processors.log import LogReader, Record, read_as
 from schemas.codec import Codec
 from schemas.detection import Detection, DetectionState
+from schemas.latency import LATENCY_HEADER, Readings
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ class Published:
     appended_ms: int
     offset: int
     scorer: str | None
-    latency: Mapping[str, int] | None
+    latency: Readings | None
 
     @property
     def latency_ms(self) -> float | None:
@@ -35,12 +36,16 @@ class Published:
             return None
         return self.appended_ms - self.detection.end_us / 1000
 
+    @property
+    def readings(self) -> Readings | None:
+        """What its header says, and when it was appended."""
+        return self.latency and self.latency.published(self.appended_ms)
+
     def as_json(self) -> str:
         """Return everything on one line."""
         seen = {"appended_ms": self.appended_ms, "offset": self.offset, "scorer": self.scorer}
-        return json.dumps(
-            {**asdict(self.detection), **seen, "latency_ms": self.latency_ms, "stages": self.latency}
-        )
+        stages = self.latency and self.latency.as_json()
+        return json.dumps({**asdict(self.detection), **seen, "latency_ms": self.latency_ms, "stages": stages})
 
     def as_line(self) -> str:
         """Return what a person wants to see."""
@@ -72,30 +77,30 @@ def detections(
 
     """
     begin = {number: low if earliest else high for number, (low, high) in reader.limits(topic).items()}
-    headers = _Headers()
+    headers = Headers()
     for record in reader.follow(topic, begin, stop.is_set):
         detection = None if record is None else read_as(codec, Detection, record)
         if record is not None and detection is not None:
-            yield _published(detection, record, headers)
+            yield headers.published(detection, record)
 
 
-def _published(detection: Detection, record: Record, headers: "_Headers") -> Published:
-    return Published(
-        detection=detection,
-        appended_ms=record.timestamp,
-        offset=record.offset,
-        scorer=headers.read(record, SCORER_HEADER, _text),
-        latency=headers.read(record, LATENCY_HEADER, _stages),
-    )
-
-
-class _Headers:
+class Headers:
     """Reads headers that anybody may have written: what is not as we write it is None, and said once."""
 
     def __init__(self) -> None:
         self._said: set[str] = set()
 
-    def read(self, record: Record, name: str, as_ours: Callable[[bytes], T]) -> T | None:
+    def published(self, detection: Detection, record: Record) -> Published:
+        """Return a detection with what the headers of its record say."""
+        return Published(
+            detection=detection,
+            appended_ms=record.timestamp,
+            offset=record.offset,
+            scorer=self._read(record, SCORER_HEADER, _text),
+            latency=self._read(record, LATENCY_HEADER, Readings.from_wire),
+        )
+
+    def _read(self, record: Record, name: str, as_ours: Callable[[bytes], T]) -> T | None:
         value = dict(record.headers).get(name)
         try:
             return as_ours(value) if value else None
@@ -108,10 +113,3 @@ class _Headers:
 
 def _text(value: bytes) -> str:
     return value.decode()
-
-
-def _stages(value: bytes) -> Mapping[str, int]:
-    stages = json.loads(value.decode())
-    if not isinstance(stages, dict) or not all(isinstance(time_us, int) for time_us in stages.values()):
-        raise ValueError("accepted: a JSON object of times in microseconds")
-    return stages

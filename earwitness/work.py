@@ -62,6 +62,9 @@ async def _work(settings: Settings, decision: Decision, codec: Codec) -> None:
         logger.info(
             "model %s/%s, decision %s, %s", spec.name, spec.version, counts.digest[:12], scorers.identity
         )
+    if settings.worker.overload == "shed":
+        told = "overload = shed: what cannot be heard within %d ms is skipped, and coverage says SHED"
+        logger.warning(told, settings.worker.deadline_ms)
     worker = Worker(
         decision,
         codec,

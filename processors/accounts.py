@@ -4,14 +4,16 @@ import logging
 from collections import Counter
 from time import monotonic, time
 
-from processors.ledger import LATENCY_HEADER, SCORER_HEADER, latency_header
+from processors.ledger import SCORER_HEADER, readings
 from processors.membership import Connections
 from processors.metrics import Metrics
 from processors.partition import TRACEPARENT_HEADER, Output
 from processors.publish import topic_of
+from processors.run import Slot
 from processors.scorers import Scorers
 from schemas.deadletter import DeadLetter, Header
 from schemas.detection import Detection
+from schemas.latency import LATENCY_HEADER
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,12 @@ class Accounts:
         self._letters: Counter[tuple[str, int, str]] = Counter()
         self._letters_said_s: dict[tuple[str, int, str], float] = {}
 
+    def decided(self, slot: Slot) -> None:
+        """Note when a window was decided, and where its time went; what was never scored is not timed."""
+        slot.decided_s = now_s = monotonic()
+        if slot.scored_s is not None:
+            self._metrics.observe_window(slot, time() - now_s)
+
     def headers(self, output: Output) -> list[Header]:
         """Return an output's headers: of a detection who scored it, its trace, and where the time went."""
         if not isinstance(output.record, Detection):
@@ -36,7 +44,8 @@ class Accounts:
         if slot is not None and slot.traceparent is not None:
             headers.append((TRACEPARENT_HEADER, slot.traceparent.encode()))
         if slot is not None:
-            headers.append((LATENCY_HEADER, latency_header(slot, monotonic(), time())))
+            output.sent = readings(slot, monotonic(), time())
+            headers.append((LATENCY_HEADER, output.sent.to_wire()))
         return headers
 
     def published(self, output: Output, appended_ms: int) -> None:
@@ -49,7 +58,7 @@ class Accounts:
         elif isinstance(record, Detection):
             # The embedded broker has no append times: there it is when the report came.
             in_log_ms = appended_ms if self._connections.log_append_time else round(time() * 1000)
-            metrics.observe_detection(record, in_log_ms)
+            metrics.observe_detection(record, output.sent, in_log_ms)
 
     def _say_dead_letter(self, letter: DeadLetter) -> None:
         # Two producers for one sensor are fifty dead letters a second: one line tells of many.

@@ -15,7 +15,7 @@ class Sensor:
     """What admission needs to know of a sensor; `run` is the open one, `runs` also has those that drain.
 
     `latest_ms` is the highest append time that it has had, `bucket` its place among those that shares of a
-    rollout are taken of, `decision` what decides for it.
+    rollout are taken of, `decision` what decides for it, up to `decided_until_ms`.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Sensor:
     bucket: float
     latest_ms: int
     decision: Decision | None
+    decided_until_ms: float
     last_ms: int
     epoch: bytes
     expected: int
@@ -45,6 +46,7 @@ def meet(key: bytes, frame: AudioFrame, now_ms: int) -> Sensor:
         bucket=bucket_of(key),
         latest_ms=now_ms,
         decision=None,
+        decided_until_ms=0,
         last_ms=0,
         epoch=frame.epoch,
         expected=0,

@@ -1,4 +1,4 @@
-"""The worker: a Faust app that hands record batches to the engine, and keeps the generations apart.
+"""The worker: a Faust app that hands what was fetched to the engine, and keeps the generations apart.
 
 Whatever goes wrong in it ends the process: the log is the state, and whoever takes the partitions over begins
 at the marks. How to live with Faust is said where it matters, here and in `transport`.
@@ -16,12 +16,13 @@ from mode.supervisors import CrashingSupervisor
 
 from processors.accounts import Accounts
 from processors.batch import BatchSettings
+from processors.deadline import Deadline
 from processors.decision import Decision
-from processors.engine import Engine
+from processors.engine import Engine, Fetched
 from processors.following import Following
 from processors.membership import Connections, WorkerSettings
 from processors.metrics import Metrics
-from processors.partition import Start
+from processors.partition import Output, Start
 from processors.pipeline import PartitionKey, Pipeline
 from processors.positions import Positions
 from processors.publish import Publisher
@@ -30,10 +31,10 @@ from processors.roster import Roster
 from processors.scorers import Scorers
 from processors.transport import (
     MAX_POLL_RECORDS,
-    BatchApp,
-    BatchConsumer,
-    RecordBatch,
-    record_batches,
+    Fetch,
+    FetchApp,
+    FetchConsumer,
+    fetches,
 )
 from schemas.codec import Codec
 from schemas.errors import ConfigurationError, StopError
@@ -44,8 +45,8 @@ CREATE_TIME = 0
 DRAIN_S = 3.0
 WATCH_S = 0.5
 REBALANCE_LIMIT_S = 60.0
-EVENTS_BUFFERED = 8
-"""Record batches that Faust buffers for a partition."""
+EVENTS_BUFFERED = 4
+"""Fetches that Faust buffers."""
 
 
 class Worker:
@@ -75,17 +76,21 @@ class Worker:
         self._last_appended_ms: dict[PartitionKey, int] = {}
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._positions = Positions(connections.client, settings.group)
-        accounts = Accounts(metrics, scorers, connections)
+        self._deadline = Deadline(settings.deadline_ms) if settings.overload == "shed" else None
+        self._accounts = accounts = Accounts(metrics, scorers, connections)
         self._publisher = Publisher(
             connections.client,
             codec,
             accounts.headers,
-            accounts.published,
+            self._published,
             self.fail,
             shadow=connections.shadow,
         )
-        pipeline = Pipeline(decision, codec, batch)
-        self._engine = Engine(pipeline, codec, scorers, self._publisher, metrics, batch, self.fail)
+        sheds = self._deadline is not None
+        pipeline = Pipeline(decision, codec, batch, accounts.decided, sheds=sheds)
+        self._engine = Engine(
+            pipeline, codec, scorers, self._publisher, metrics, batch, self.fail, self._deadline
+        )
         self._partitions = pipeline.partitions
         self._following = Following(rollouts, pipeline, scorers, self._since_ms)
         self._app = self._make_app()
@@ -145,9 +150,9 @@ class Worker:
         self._positions.close()
         await self._following.close()
 
-    def _make_app(self) -> BatchApp:
+    def _make_app(self) -> FetchApp:
         settings, connections = self._settings, self._connections
-        app = BatchApp(
+        app = FetchApp(
             settings.group,
             owner=self,
             fetch_min_bytes=settings.fetch_min_bytes,
@@ -170,44 +175,50 @@ class Worker:
         app.on_rebalance_complete.connect(self._take_over)
         app.on_partitions_revoked.connect(self._let_go)
         # The default supervisor would restart an agent that raised, on half-updated state.
-        app.agent(app.batch_topic(connections.frames_topics), supervisor_strategy=CrashingSupervisor)(
-            self._work
-        )
+        topics = app.fetched_topics(connections.frames_topics)
+        app.agent(topics, supervisor_strategy=CrashingSupervisor)(self._work)
         return app
 
     # -- reading ----------------------------------------------------------------------------------------
 
     async def _work(self, stream: Any) -> None:
         try:
-            async for batch in record_batches(stream):
-                if batch.generation == self._generation:
-                    await self._read(batch)
+            async for fetch in fetches(stream):
+                if fetch.generation == self._generation:
+                    await self._read(fetch)
         except Exception as exc:
             self.fail(exc)  # before Faust hears of it, and drains and commits what is half done
             raise
 
-    async def _read(self, batch: RecordBatch) -> None:
-        key = batch.tp.topic, batch.tp.partition
-        self._check_clock(batch)
+    async def _read(self, fetch: Fetch) -> None:
+        self._check_clock(fetch)
         while not self._following.informed:
             self._hold_or_release()
             await self._following.news()
-            if batch.generation != self._generation:
+            if fetch.generation != self._generation:
                 return
-        self._last_read_s[key] = monotonic()
-        await self._engine.feed(key, batch.records, lambda: batch.generation == self._generation)
-        self._last_appended_ms[key] = batch.records[-1].timestamp
-        self._metrics.frames.inc(len(batch.records))
+        self._last_read_s.update(dict.fromkeys(fetch.records, monotonic()))
+        fetched = cast(Fetched, fetch.records)  # a TP is a topic and a partition number
+        await self._engine.feed(fetched, fetch.fetched_s, lambda: fetch.generation == self._generation)
+        if fetch.generation == self._generation:
+            self._last_appended_ms.update({key: found[-1].timestamp for key, found in fetched.items()})
+        self._metrics.frames.inc(sum(map(len, fetch.records.values())))
         self._hold_or_release()
 
-    def _check_clock(self, batch: RecordBatch) -> None:
-        if self._connections.log_append_time and batch.records[0].timestamp_type == CREATE_TIME:
-            key = f"message.timestamp.type of {batch.tp.topic}"
-            raise ConfigurationError(key, "CreateTime", "LogAppendTime")
+    def _check_clock(self, fetch: Fetch) -> None:
+        for tp, records in fetch.records.items():
+            if self._connections.log_append_time and records[0].timestamp_type == CREATE_TIME:
+                key = f"message.timestamp.type of {tp.topic}"
+                raise ConfigurationError(key, "CreateTime", "LogAppendTime")
 
     def _hold_or_release(self) -> None:
         hold = self._engine.overfull or not self._following.informed
         self.held = {TP(*key) for key in self._partitions} if hold else set()
+
+    def _published(self, output: Output, appended_ms: int) -> None:
+        self._accounts.published(output, appended_ms)
+        if self._deadline is not None and self._connections.log_append_time:
+            self._deadline.published(appended_ms, time() * 1000)
 
     def _since_ms(self) -> dict[str, int]:
         """Return, for each topic, the append time from which on frames are still to be read, or about."""
@@ -223,7 +234,7 @@ class Worker:
     async def _take_over(self, *_: Any, **__: Any) -> None:
         """Begin a generation: a rebalance is over, and nothing has been read yet."""
         rebalances = self._rebalances
-        generation, consumer = self._app.consumer_generation_id, cast(BatchConsumer, self._app.consumer)
+        generation, consumer = self._app.consumer_generation_id, cast(FetchConsumer, self._app.consumer)
         keys = [(tp.topic, tp.partition) for tp in consumer.assignment()]
         starts = await asyncio.to_thread(self._positions.starts, keys, self._rules) if keys else {}
         if self._roster is not None:

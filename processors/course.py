@@ -12,6 +12,7 @@ from where.
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from processors.decision import Decision
 
@@ -56,6 +57,11 @@ class Course:
     def decision(self, bucket: float, appended_ms: int) -> Decision | None:
         """Return what decides for a sensor at an append time, in milliseconds since 1970."""
         return self._all[bisect_right(self._times, appended_ms)].decision_for(bucket)
+
+    def until_ms(self, appended_ms: int) -> float:
+        """Return when the stage that counts at an append time ends."""
+        at = bisect_right(self._times, appended_ms)
+        return self._times[at] if at < len(self._times) else inf
 
     def since(self, appended_ms: int) -> tuple[Stage, ...]:
         """Return the stage that counts at an append time, and all that follow."""

@@ -8,8 +8,9 @@ It waits, retries and counts, and decides nothing about audio.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from time import monotonic
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from time import monotonic, time
 
 from tenacity import (
     AsyncRetrying,
@@ -19,6 +20,7 @@ from tenacity import (
 )
 
 from processors.batch import Batch, BatchSettings
+from processors.deadline import Deadline
 from processors.metrics import Metrics
 from processors.partition import LogRecord
 from processors.pipeline import PartitionKey, Pipeline, decision_of, trace_of
@@ -26,9 +28,13 @@ from processors.publish import Publisher
 from processors.run import Feed, Slot
 from processors.scorers import Scorers
 from schemas.codec import Codec
+from schemas.coverage import Outcome
 from schemas.errors import SchemaUnresolvedError, ScorerError, UnknownSchemaError
+from schemas.plain import PlainFrame
 
 logger = logging.getLogger(__name__)
+
+Fetched = Mapping[PartitionKey, Sequence[LogRecord]]
 
 REGISTRY_WAIT_S, REGISTRY_NO_S = 10.0, 60.0
 MAX_UNRESOLVED = 1000
@@ -41,7 +47,10 @@ _UNTIL_ANSWERED = AsyncRetrying(
 
 
 class Engine:
-    """Drives one pipeline; `fail` is called with whatever must end the process."""
+    """Drives one pipeline; `fail` is called with whatever must end the process.
+
+    With a `deadline` it sheds what cannot be heard in time, and scoring never holds back reading.
+    """
 
     def __init__(
         self,
@@ -52,52 +61,84 @@ class Engine:
         metrics: Metrics,
         batch: BatchSettings,
         fail: Callable[[Exception], None],
+        deadline: Deadline | None = None,
     ) -> None:
         self.pipeline = pipeline
+        self._deadline = deadline
         self._codec, self._scorers, self._publisher, self._metrics = codec, scorers, publisher, metrics
         self._limit, self._fail = batch.max_backlog_windows, fail
         self._scoring: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._overfull = False
+        self._busy_since_s: float | None = None
         self._unresolved: dict[int, tuple[UnknownSchemaError, float]] = {}
 
     @property
     def overfull(self) -> bool:
         """Whether nothing more should be read for now: from the limit on, until half of it is left."""
+        if self._deadline is not None:
+            return self._publisher.full
         backlog = self.pipeline.backlog
         self._overfull = backlog >= self._limit or (self._overfull and backlog > self._limit // 2)
         return self._overfull or self._publisher.full
 
-    async def feed(
-        self, key: PartitionKey, records: Sequence[LogRecord], is_current: Callable[[], bool]
+    async def feed(self, fetched: Fetched, fetched_s: float, is_current: Callable[[], bool]) -> None:
+        """Take what was fetched; stop if the partitions are lost while the registry is asked."""
+        feed = Feed(monotonic(), fetched_s)
+        values = [record.value for records in fetched.values() for record in records]
+        plain = iter(self._codec.plain_frames(values))
+        feed.decoded_s = monotonic()
+        for key, records in fetched.items():
+            await self._feed(key, records, feed, list(islice(plain, len(records))), is_current)
+            if not is_current():
+                return
+        feed.windowed_s = monotonic()
+        self.pump()
+
+    async def _feed(
+        self,
+        key: PartitionKey,
+        records: Sequence[LogRecord],
+        feed: Feed,
+        plain: Sequence[PlainFrame | None] | None,
+        is_current: Callable[[], bool],
     ) -> None:
-        """Take the next records of a partition; stop if it is lost while the registry is asked."""
         partition = self.pipeline.partitions[key]
         while records:
             try:
-                self.pipeline.feed(key, records, Feed(monotonic()))
-                break
+                self.pipeline.feed(key, records, feed, plain)
+                return
             except SchemaUnresolvedError as exc:
                 failure = await self._resolve_once(exc.schema_id)
                 if not is_current():
                     return
                 records = [record for record in records if record.offset >= partition.position]
+                plain = None  # they would have to be cut off as the records were: this is rare
                 if failure is not None:
                     self.pipeline.reject(key, records[0], failure)
                     records = records[1:]
-        self.pump()
 
     def pump(self) -> None:
         """Score what is due and publish what is decided."""
+        self._shed()
         while len(self._scoring) < self._scorers.concurrency:
-            batch = self.pipeline.take(monotonic(), self._scorers.ready)
+            batch = self.pipeline.take(monotonic(), self._scorers.ready, self._busy_since_s)
             if batch is None:
+                self._busy_since_s = None
                 break
             task = asyncio.create_task(self._score(batch))
             self._scoring.add(task)
             task.add_done_callback(self._score_ended)
+        else:  # what comes to be due from now on waits for the scorer
+            self._busy_since_s = self._busy_since_s or monotonic()
         self._publisher.send(self.pipeline.outputs())
         self._arm_timer()
+
+    def _shed(self) -> None:
+        if self._deadline is not None:
+            before_ms = self._deadline.before_ms(time() * 1000)
+            lost = self.pipeline.shed(before_ms, monotonic() - self._deadline.give_up_s)
+            self._metrics.windows.labels(Outcome.SHED.value).inc(lost)
 
     async def drain(self, timeout_s: float) -> None:
         """Score what was read and publish what was decided, for a bounded time."""
@@ -150,6 +191,8 @@ class Engine:
             self._scorers.identity = identity
             self.pipeline.scored(batch, scores, monotonic(), identity)
         self._metrics.observe_batch(batch, monotonic() - started_s)
+        if self._deadline is not None:
+            self._deadline.called(monotonic() - started_s)
 
     def _score_ended(self, task: "asyncio.Task[None]") -> None:
         self._scoring.discard(task)

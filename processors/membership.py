@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from schemas.errors import ConfigurationError
 
@@ -24,6 +24,14 @@ class WorkerSettings:
     fetch_max_wait_ms: int = 10
     commit_interval_s: float = 1.0
     session_timeout_s: float = 6.0
+    overload: Literal["lag", "shed"] = "lag"
+    """What happens when more comes in than can be scored. `lag`: all of it is heard, later. `shed`: the
+    worker stays live; what it cannot hear in time it skips, by turns of n windows, the same share of every
+    sensor, and coverage says SHED. What is published then depends on how fast things went: neither another
+    run over the same log nor the successor of a worker that was killed need say the same."""
+    deadline_ms: int = 1000
+    """With `shed`: what a window decides is in the log so long after its last frame was, at the latest, but
+    for one in a hundred. Windows wait for nine tenths of it, less the time that scoring a batch takes."""
 
     def __post_init__(self) -> None:
         if not self.group:
@@ -34,6 +42,7 @@ class WorkerSettings:
         _check("worker.fetch_max_wait_ms", self.fetch_max_wait_ms, 0, 1000)
         _check("worker.commit_interval_s", self.commit_interval_s, 0.1, 60)
         _check("worker.session_timeout_s", self.session_timeout_s, 6, 300)
+        _check("worker.deadline_ms", self.deadline_ms, 100, 60_000)
 
 
 def _check(key: str, value: float, lowest: float, highest: float) -> None:

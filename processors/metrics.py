@@ -1,36 +1,18 @@
 """What a worker measures: Prometheus metrics, with labels of bounded size."""
 
+from collections import Counter as Tally
 from collections.abc import Mapping
-from time import monotonic, time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
 from processors.batch import Batch
-from processors.ledger import stages
+from processors.ledger import BUCKETS_S, StageHistogram, stages
 from processors.run import Slot
 from schemas.detection import Detection, DetectionState
 from schemas.errors import DeadLetterError
+from schemas.latency import Readings, Stage
 
-STAGE_BUCKETS_S = (
-    0.001,
-    0.002,
-    0.005,
-    0.01,
-    0.02,
-    0.03,
-    0.04,
-    0.06,
-    0.08,
-    0.1,
-    0.15,
-    0.25,
-    0.5,
-    1,
-    2.5,
-    10,
-    60,
-)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -74,15 +56,14 @@ class Metrics:
             f"{prefix}_batch_windows", "Windows in a batch.", buckets=BATCH_BUCKETS, registry=registry
         )
         self.score_seconds = Histogram(
-            f"{prefix}_score_seconds", "Time to score a batch.", buckets=STAGE_BUCKETS_S, registry=registry
+            f"{prefix}_score_seconds", "Time to score a batch.", buckets=BUCKETS_S, registry=registry
         )
-        self.latency_seconds = Histogram(
+        self.latency_seconds = StageHistogram(
             f"{prefix}_latency_seconds",
-            "Time of a window or detection in a stage; the first includes the sensor's clock offset.",
-            ["stage"],
-            buckets=STAGE_BUCKETS_S,
-            registry=registry,
+            "Time of every decided window, and of detections, by stage; what begins with captured holds the "
+            "sensor's clock offset.",
         )
+        registry.register(self.latency_seconds)
         self.position_lag_records = Gauge(
             f"{prefix}_position_lag_records",
             "Records appended and not read.",
@@ -149,7 +130,7 @@ class Metrics:
             f"{prefix}_scorer_call_seconds",
             "Time from a call to its answer.",
             ["endpoint"],
-            buckets=STAGE_BUCKETS_S,
+            buckets=BUCKETS_S,
             registry=registry,
         )
         self.scorer_ready = Gauge(
@@ -168,15 +149,19 @@ class Metrics:
         )
 
     def observe_batch(self, batch: Batch[Slot], scored_s: float) -> None:
-        """Count a batch's windows by outcome, and where the time of each of them went."""
+        """Count a batch's windows by outcome, and how long they took to score."""
         self.score_seconds.observe(scored_s)
         self.batch_windows.observe(len(batch.items))
-        now_s, wall_s = monotonic(), time()
-        for slot in batch.items:
-            if slot.outcome is not None:
-                self.windows.labels(slot.outcome.value).inc()
-            for stage, length_s in stages(slot, now_s, wall_s):
-                self.latency_seconds.labels(stage).observe(length_s)
+        for outcome, windows in Tally(slot.outcome for slot in batch.items).items():
+            if outcome is not None:
+                self.windows.labels(outcome.value).inc(windows)
+
+    def observe_window(self, slot: Slot, ahead_s: float) -> None:
+        """Count where the time of a decided window went; `ahead_s` is the wall clock minus the monotonic."""
+        self.latency_seconds.observe(stages(slot, ahead_s))
+        if slot.decided_s is not None:
+            total_s = slot.decided_s + ahead_s - slot.window.end_us / 1_000_000
+            self.latency_seconds.observe([("captured", "decided", total_s)])
 
     def observe_scorer_call(self, endpoint: str, outcome: str, call_s: float) -> None:
         """Count a call to an endpoint by what came of it; only answers are timed."""
@@ -184,12 +169,15 @@ class Metrics:
         if outcome == "ok":
             self.scorer_call_seconds.labels(endpoint).observe(call_s)
 
-    def observe_detection(self, detection: Detection, appended_ms: int) -> None:
-        """Count a detection that is in the log since `appended_ms`."""
+    def observe_detection(self, detection: Detection, sent: Readings | None, appended_ms: int) -> None:
+        """Count a detection that is in the log since `appended_ms`; `sent` are the readings of its window."""
         self.detections.labels(detection.label, detection.state.value).inc()
-        if detection.state is DetectionState.ACTIVE:
-            total_s = appended_ms / 1000 - detection.end_us / 1_000_000
-            self.latency_seconds.labels("captured_to_published").observe(total_s)
+        if detection.state is not DetectionState.ACTIVE or sent is None:
+            return
+        *_, to_sent, to_published = (published := sent.published(appended_ms)).stages()
+        total = Stage("captured", "published", published.total_us)
+        lengths = (to_sent, to_published, total)
+        self.latency_seconds.observe((one.before, one.name, one.length_us / 1e6) for one in lengths)
 
     def add(self, counts: Mapping[str, int]) -> None:
         """Add what the core has counted."""

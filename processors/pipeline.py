@@ -10,6 +10,7 @@ and results that arrive for it are ignored.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,11 @@ from processors.decision import Decision
 from processors.partition import LogRecord, Output, Partition, Start
 from processors.pcm import Pcm
 from processors.run import Feed, Slot
+from processors.shed import Turns
 from schemas.codec import Codec
 from schemas.coverage import Outcome
 from schemas.errors import DeadLetterError
+from schemas.plain import PlainFrame
 
 PartitionKey = tuple[str, int]
 """A topic and a partition number."""
@@ -40,12 +43,18 @@ def trace_of(batch: Batch[Slot]) -> str | None:
     return next((slot.traceparent for slot in batch.items if slot.traceparent is not None), None)
 
 
+def _belongs(slot: Slot) -> tuple[tuple[str, int, str], int]:
+    place = slot.run.place
+    return (place.topic, place.partition, place.sensor), slot.window.appended_ms
+
+
 class Pipeline:
     """All partitions that one worker reads, and the batches that their windows share.
 
     `decision` is what decides, unless a course is set for a topic (`set_course`): then it gives the rules
     only. Windows of different decisions never share a batch. `decided` is given every window, in the order of
-    its run, once its outcome counts.
+    its run, once its outcome counts. One that `sheds` takes windows by turns, and gives up those that it is
+    told to.
     """
 
     def __init__(
@@ -54,7 +63,10 @@ class Pipeline:
         codec: Codec,
         batch: BatchSettings | None = None,
         decided: Callable[[Slot], None] | None = None,
+        *,
+        sheds: bool = False,
     ) -> None:
+        self._sheds = sheds
         self.decision = decision
         self.partitions: dict[PartitionKey, Partition] = {}
         self._codec, self._decided = codec, decided
@@ -62,7 +74,7 @@ class Pipeline:
         self._batchers: dict[str, tuple[Decision, Batcher[Slot]]] = {}
         self._courses: dict[str, Course] = {}
         self._outputs: list[Output] = []
-        self._scoring: set[Batch[Slot]] = set()
+        self._scoring: dict[Batch[Slot], float] = {}
         self._counts: Counter[str] = Counter()
 
     @property
@@ -105,11 +117,18 @@ class Pipeline:
     def _queue(self, slot: Slot, pcm: Pcm) -> None:
         decision = slot.run.decision
         if decision.digest not in self._batchers:
-            self._batchers[decision.digest] = decision, Batcher(self._batch)
+            turns = Turns(decision.spec.n, _belongs) if self._sheds else None
+            self._batchers[decision.digest] = decision, Batcher(self._batch, turns)
         self._batchers[decision.digest][1].feed(slot, pcm, slot.feed.now_s)
 
-    def feed(self, key: PartitionKey, records: Sequence[LogRecord], feed: Feed) -> None:
-        """Take the next records of a partition.
+    def feed(
+        self,
+        key: PartitionKey,
+        records: Sequence[LogRecord],
+        feed: Feed,
+        plain: Sequence[PlainFrame | None] | None = None,
+    ) -> None:
+        """Take the next records of a partition; `plain` are the frames that have been read of them already.
 
         Raises:
             LogOrderError: they are not the next ones.
@@ -117,9 +136,11 @@ class Pipeline:
                 can be decoded; the ones before it have been taken.
 
         """
-        take = self.partitions[key].feed
-        for record in records:
-            take(record, feed)
+        partition = self.partitions[key]
+        go_on, take = partition.go_on, partition.feed
+        for record, frame in zip(records, plain or repeat(None), strict=False):
+            if frame is None or not go_on(record, frame):
+                take(record, feed, frame)
 
     def reject(self, key: PartitionKey, record: LogRecord, error: DeadLetterError) -> None:
         """Take the next record of a partition as one that cannot be read."""
@@ -130,15 +151,28 @@ class Pipeline:
         waiting = self._waiting(ready)
         return waiting[0].due_s() if waiting else None
 
-    def take(self, now_s: float, ready: Ready | None = None) -> Batch[Slot] | None:
-        """Return the next batch to score, if one is due of a decision that is `ready`: by default all are."""
-        waiting = self._waiting(ready)
-        batch = waiting[0].take(now_s) if waiting else None
+    def take(
+        self, now_s: float, ready: Ready | None = None, busy_since_s: float | None = None
+    ) -> Batch[Slot] | None:
+        """Return the next batch to score, if one is due of a decision that is `ready`: by default all are.
+
+        `busy_since_s` is since when nothing could score it, though it may have been due.
+        """
+        due = [batcher for batcher in self._waiting(ready) if (batcher.due_s() or 0.0) <= now_s]
+        # Where some is shed, decisions have their shares like sensors; else the one that is due first goes.
+        batch = min(due, key=lambda batcher: batcher.share).take(now_s) if due else None
         if batch is not None:
-            self._scoring.add(batch)
+            self._scoring[batch] = now_s
+            at_s = now_s if busy_since_s is None else max(busy_since_s, self._was_due_s(batch))
             for slot in batch.items:
-                slot.batched_s = now_s
+                slot.batched_s = max(at_s, slot.feed.windowed_s or slot.feed.now_s)
         return batch
+
+    def _was_due_s(self, batch: Batch[Slot]) -> float:
+        """Return when a batch was full, or its oldest window had waited as long as it may."""
+        waited_s = batch.oldest_s + self._batch.max_wait_ms / 1000
+        full = len(batch.items) == self._batch.max_windows
+        return min(waited_s, max(slot.feed.now_s for slot in batch.items)) if full else waited_s
 
     def _waiting(self, ready: Ready | None) -> list[Batcher[Slot]]:
         """Return the batchers in which something waits, the one that is due first first."""
@@ -162,6 +196,29 @@ class Pipeline:
     def failed(self, batch: Batch[Slot], now_s: float) -> None:
         """Take the scorer's final error for a batch: its windows are FAILED."""
         self._settle(batch, [Outcome.FAILED] * len(batch.items), None, now_s)
+
+    def shed(self, before_ms: float, stuck_s: float) -> int:
+        """Give up windows that wait and were appended before `before_ms`, or, the oldest, for want of room.
+
+        So are batches that were taken before `stuck_s`: their scores will be ignored. Returns how many of the
+        windows waited.
+        """
+        lost: list[Slot] = []
+        for _, batcher in self._batchers.values():
+            lost += batcher.shed(before_ms, self._room(len(batcher)))
+        waited = len(lost)
+        for batch in [batch for batch, taken_s in self._scoring.items() if taken_s < stuck_s]:
+            del self._scoring[batch]
+            lost += batch.items
+        for slot in lost:
+            slot.outcome = Outcome.SHED
+        self._advance(lost)
+        return waited
+
+    def _room(self, waiting: int) -> int:
+        """Return how many windows may wait: where all sensors are in phase, one of each comes at once."""
+        most = self._batch.max_backlog_windows
+        return most if waiting <= most else max(most, sum(p.open_runs for p in self.partitions.values()))
 
     def outputs(self) -> list[Output]:
         """Return what was decided since the last call, in order; publish and acknowledge each of them."""
@@ -189,10 +246,13 @@ class Pipeline:
     ) -> None:
         if batch not in self._scoring:
             return  # of an earlier generation
-        self._scoring.remove(batch)
+        del self._scoring[batch]
         for at, (slot, outcome) in enumerate(zip(batch.items, outcomes, strict=True)):
             slot.outcome, slot.scored_s = outcome, now_s
             if outcome is Outcome.SCORED and scores is not None:
                 slot.scores = scores[at]
-        for run in dict.fromkeys(slot.run for slot in batch.items):
+        self._advance(batch.items)
+
+    def _advance(self, slots: Sequence[Slot]) -> None:
+        for run in dict.fromkeys(slot.run for slot in slots):
             self.partitions[run.partition].advance(run)

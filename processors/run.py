@@ -103,6 +103,7 @@ class Run:
         self.place, self.decision, self._decided = place, decision, decided
         taken_over = opening is Opening.TAKEN_OVER
         self._windower = Windower(decision, place.rate_hz, frame.first_sample, offset, taken_over=taken_over)
+        self.go_on = self._windower.go_on
         self._next_undecided = self._windower.first_index
         self._opened = opening is Opening.OPENED
         unknown_until = None if self._opened else self._next_undecided + decision.spec.n - 1

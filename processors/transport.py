@@ -1,16 +1,18 @@
-"""Faust on record batches: one Faust event carries the records that one fetch returned for one partition.
+"""Faust on fetches: one Faust event carries the records that one fetch returned, of all partitions.
 
 A stock Faust agent costs 70 to 190 µs a message, whatever its settings; small frames by the thousand need a
 tenth of that. So the transport is subclassed, and Faust keeps what it is good at: group membership, agents,
 lifecycle. Written for faust-streaming 0.15.3 (pinned); every override says what it replaces and why.
 
 What is committed is not Faust's bookkeeping of acknowledgements but the pipeline's low-water marks, and
-what is read first after a rebalance is what the owner says (`BatchOwner`), not the committed offset.
+what is read first after a rebalance is what the owner says (`FetchOwner`), not the committed offset.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Protocol, cast
 
 import faust
@@ -21,14 +23,15 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode.threads import WorkerThread
 
+from processors.assignor import StickyAssignor
+
 ALL_HELD_WAIT_S, UNASSIGNED_WAIT_S = 0.005, 0.1
-MAX_EVENT_RECORDS = 500
-"""Bounds how long one event can occupy the event loop: 5 ms at 10 µs a record."""
-MAX_POLL_RECORDS = 2000
+MAX_POLL_RECORDS = 1000
+"""Of one fetch, and so of one event: bounds how long it can occupy the event loop, 3 ms at 3 µs a record."""
 COMMIT_LIMIT_S = 3.0
 
 
-class BatchOwner(Protocol):
+class FetchOwner(Protocol):
     """Who decides what is read, held and committed."""
 
     held: set[TP]
@@ -43,22 +46,20 @@ class BatchOwner(Protocol):
         ...
 
 
-class RecordBatch:
-    """Consecutive records of one partition, as one fetch returned them."""
+@dataclass(slots=True, eq=False)
+class Fetch:
+    """What one fetch returned: consecutive records of each of some partitions.
 
-    __slots__ = ("generation", "records", "tp")
+    `fetched_s` is when it came, on the monotonic clock; `generation` the one that it belongs to.
+    """
 
-    def __init__(self, tp: TP, records: list[ConsumerRecord]) -> None:
-        self.tp, self.records = tp, records
-        self.generation: int | None = None
-
-    def __repr__(self) -> str:
-        first, last = self.records[0].offset, self.records[-1].offset
-        return f"<RecordBatch {self.tp.topic}[{self.tp.partition}]@{first}..{last}>"
+    records: Mapping[TP, Sequence[ConsumerRecord]]
+    fetched_s: float
+    generation: int | None = None
 
 
-class BatchSchema(faust.Schema[Any, Any]):
-    """Hands a record batch to the agent untouched."""
+class FetchSchema(faust.Schema[Any, Any]):
+    """Hands a fetch to the agent untouched."""
 
     def compile(self, app: Any, **_: Any) -> Callable[..., Awaitable[Any]]:
         """Return the function that makes an event of a message."""
@@ -78,13 +79,14 @@ class _Thread(WorkerThread):
         self.daemon = True
 
 
-class BatchConsumerThread(driver.AIOKafkaConsumerThread):
+class FetchConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that owns the aiokafka consumer."""
 
     Worker = _Thread
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
-        assert isinstance(transport, BatchTransport)  # noqa: S101 - it made this thread's consumer
+        assert isinstance(transport, FetchTransport)  # noqa: S101 - it made this thread's consumer
+        self.app.assignor = StickyAssignor(self.app)
         consumer = super()._create_worker_consumer(transport)
         # Faust hard-codes fetch_max_wait_ms=1500 and has no setting for the other; both are read at start.
         consumer._fetch_min_bytes = transport.fetch_min_bytes  # noqa: SLF001
@@ -113,16 +115,16 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             pass
 
 
-class BatchConsumer(driver.Consumer):
-    """A consumer whose messages are record batches, and whose commits are the owner's marks."""
+class FetchConsumer(driver.Consumer):
+    """A consumer whose messages are fetches, and whose commits are the owner's marks."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._next: dict[TP, int] = {}
-        self._owner: BatchOwner = cast(BatchTransport, self.transport).owner
+        self._owner: FetchOwner = cast(FetchTransport, self.transport).owner
 
-    def _new_consumer_thread(self) -> BatchConsumerThread:
-        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> FetchConsumerThread:
+        return FetchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def start_from(self, offsets: Mapping[TP, int]) -> None:
         """Say where reading begins, once the rebalance that is going on is over."""
@@ -134,17 +136,19 @@ class BatchConsumer(driver.Consumer):
         self,
         active_partitions: set[TP] | None,
         timeout: float,  # noqa: ASYNC109 - Faust's signature
-    ) -> Mapping[TP, list[RecordBatch]]:
+    ) -> Mapping[TP, list[Fetch]]:
         # Never pause_partitions: it edits a set that getmany iterates over, and loses records. Passing a
         # smaller copy holds partitions back as well; an empty one would mean all of them.
         wanted = set(active_partitions or ()) - self._owner.held
         if not wanted:
             return await self._nothing_wanted()
         fetched = await super()._getmany(wanted, timeout)
-        return {tp: list(_parts(tp, records)) for tp, records in fetched.items() if records}
+        records = {tp: found for tp, found in fetched.items() if found}
+        # To Faust it is one message, of any of its partitions: each costs 200 µs, however little is in it.
+        return {tp: [Fetch(records, monotonic())] for tp in list(records)[-1:]}
 
-    async def _nothing_wanted(self) -> Mapping[TP, list[RecordBatch]]:
-        await cast(BatchConsumerThread, self._thread).keep_polling()
+    async def _nothing_wanted(self) -> Mapping[TP, list[Fetch]]:
+        await cast(FetchConsumerThread, self._thread).keep_polling()
         await asyncio.sleep(ALL_HELD_WAIT_S if self.assignment() else UNASSIGNED_WAIT_S)
         return {}
 
@@ -154,9 +158,13 @@ class BatchConsumer(driver.Consumer):
             return await self._nothing_wanted(), self._active_partitions
         return await super()._wait_next_records(timeout)
 
-    def _to_message(self, tp: TP, record: RecordBatch) -> ConsumerMessage:
-        last = record.records[-1]
-        self._next[tp] = last.offset + 1
+    def on_buffer_full(self, tp: TP) -> None:
+        """Go on fetching from all partitions: whoever fetches waits for room for the next event."""
+
+    def _to_message(self, tp: TP, record: Fetch) -> ConsumerMessage:
+        for partition, found in record.records.items():
+            self._next[partition] = found[-1].offset + 1
+        last = record.records[tp][-1]
         record.generation = generation = self.app.consumer_generation_id
         return ConsumerMessage(
             tp.topic,
@@ -181,7 +189,7 @@ class BatchConsumer(driver.Consumer):
         throws away what it fetched during one; a time-out in here would wedge the worker, so it is quick.
         """
         self._read_offset.clear()
-        await cast(BatchConsumerThread, self._thread).seek_all(self._next)
+        await cast(FetchConsumerThread, self._thread).seek_all(self._next)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Let the owner drain and commit, then forget where we were."""
@@ -206,31 +214,26 @@ class BatchConsumer(driver.Consumer):
         """Do nothing: it looks for acknowledgements that we do not use, and would cry wolf."""
 
 
-def _parts(tp: TP, records: list[ConsumerRecord]) -> Iterator[RecordBatch]:
-    for at in range(0, len(records), MAX_EVENT_RECORDS):
-        yield RecordBatch(tp, records[at : at + MAX_EVENT_RECORDS])
+class FetchTransport(driver.Transport):
+    """Makes fetch consumers."""
 
-
-class BatchTransport(driver.Transport):
-    """Makes batch consumers."""
-
-    Consumer = BatchConsumer
-    owner: BatchOwner
+    Consumer = FetchConsumer
+    owner: FetchOwner
     fetch_min_bytes: int
     fetch_max_wait_ms: int
 
 
-class BatchApp(faust.App):
-    """A Faust app whose topics deliver record batches."""
+class FetchApp(faust.App):
+    """A Faust app whose topics deliver fetches."""
 
     def __init__(
-        self, *args: Any, owner: BatchOwner, fetch_min_bytes: int, fetch_max_wait_ms: int, **kwargs: Any
+        self, *args: Any, owner: FetchOwner, fetch_min_bytes: int, fetch_max_wait_ms: int, **kwargs: Any
     ) -> None:
         self._owner, self._fetch = owner, (fetch_min_bytes, fetch_max_wait_ms)
         super().__init__(*args, **kwargs)
 
-    def _new_transport(self) -> BatchTransport:
-        transport = BatchTransport(self.conf.broker_consumer, self)
+    def _new_transport(self) -> FetchTransport:
+        transport = FetchTransport(self.conf.broker_consumer, self)
         transport.owner = self._owner
         transport.fetch_min_bytes, transport.fetch_max_wait_ms = self._fetch
         return transport
@@ -238,12 +241,12 @@ class BatchApp(faust.App):
     def _create_directories(self) -> None:
         """Make none: there are no tables, and a worker may live on a read-only disk."""
 
-    def batch_topic(self, names: Iterable[str]) -> Any:
-        """Return the topics as one stream of record batches, without acknowledgements."""
-        return self.topic(*names, schema=BatchSchema(), acks=False)
+    def fetched_topics(self, names: Iterable[str]) -> Any:
+        """Return the topics as one stream of fetches, without acknowledgements."""
+        return self.topic(*names, schema=FetchSchema(), acks=False)
 
 
-async def record_batches(stream: Any) -> AsyncIterator[RecordBatch]:
-    """Yield the record batches of an agent's stream."""
+async def fetches(stream: Any) -> AsyncIterator[Fetch]:
+    """Yield the fetches of an agent's stream."""
     async for event in stream.events():
         yield event.value

@@ -122,6 +122,27 @@ class Windower:
             self._fresh_from = max(first_sample, grid.start(self._next - 1) + self._samples)
         self._fresh_us: int | None = None
         self._fresh_offset = offset
+        self._bytes = self._buffer.data.cast("B")
+        self._quiet_until = first_sample
+
+    def go_on(self, end_sample: int, data: bytes, offset: int, captured_us: int, appended_ms: int) -> bool:
+        """Take the next frame, PCM_S16LE up to `end_sample`, if it completes no window.
+
+        Most frames are such: the same as `feed`, in a fifth of the time. Returns whether it was one.
+        """
+        if end_sample > self._quiet_until:
+            return False
+        at = 2 * (self.end_sample - self._base)
+        self._bytes[at : at + len(data)] = data
+        self._before_offset, self.last_offset = self.last_offset, offset
+        self._frame_start, self._frame_end = self.end_sample, end_sample
+        self.end_sample = end_sample
+        self.captured_us, self.appended_ms = captured_us, appended_ms
+        if self._fresh_us is None and end_sample > self._fresh_from:
+            self._fresh_us, self._fresh_offset = self._utc(self._fresh_from), offset
+        while self._next_start < end_sample:
+            self._anchor()
+        return True
 
     def feed(
         self, first_sample: int, pcm: Pcm, offset: int, captured_us: int, appended_ms: int
@@ -141,6 +162,7 @@ class Windower:
         if self._fresh_us is None and self._frame_end > self._fresh_from:
             self._fresh_us, self._fresh_offset = self._utc(self._fresh_from), offset
         self._write(pcm, windows)
+        self._look_ahead()
         return windows
 
     def finish(self) -> Stretch | None:
@@ -156,6 +178,10 @@ class Windower:
         while next(iter(self._anchors)) < index:
             del self._anchors[next(iter(self._anchors))]
         return self._anchors[index].offset
+
+    def _look_ahead(self) -> None:
+        """Find up to which sample there is room, and no window is complete (`go_on`)."""
+        self._quiet_until = min(self._next_end - 1, self._base + len(self._buffer))
 
     def _write(self, pcm: Pcm, windows: list[tuple[Window, Pcm | None]]) -> None:
         size = len(pcm)

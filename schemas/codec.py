@@ -23,7 +23,9 @@ from fastavro.schema import SchemaParseException, fingerprint, to_parsing_canoni
 from schemas.coverage import Coverage, Level
 from schemas.detection import Detection
 from schemas.errors import MalformedRecordError, SchemaUnresolvedError, UnknownSchemaError
+from schemas.frame import AudioFrame
 from schemas.json_text import OPENING, from_json, to_json
+from schemas.plain import PlainFrame, plain_frames
 from schemas.registry import SchemaRegistry, plain
 from schemas.sensor import SensorState
 
@@ -32,6 +34,8 @@ IN_JSON = frozenset(kind.NAME for kind in (Detection, Coverage, SensorState))
 """What may be written in JSON; frames, which are many and mostly samples, never are."""
 _SINGLE_OBJECT_HEADER_BYTES, _CONFLUENT_HEADER_BYTES = 10, 5
 _MAX_REGISTRY_SCHEMAS = 1000
+_MIN_AT_ONCE = 20
+"""Of fewer values, reading them one by one is quicker."""
 _UNREADABLE = (
     EOFError,
     IndexError,
@@ -182,6 +186,15 @@ class Codec:
         except (TypeError, AttributeError) as exc:  # a foreign schema's type that resolves to another of ours
             raise MalformedRecordError(f"not a {kind.NAME}: {exc}") from exc
 
+    def plain_frames(self, values: Sequence[bytes | None]) -> list[PlainFrame | None]:
+        """Read the plain frames among some values at once; None for what is to be decoded one by one."""
+        newest = self._newest[AudioFrame.NAME]
+        for value in values if len(values) >= _MIN_AT_ONCE else ():
+            size = _header_bytes(value) if value else 0
+            if value and self._writers.get(value[:size], (None, None))[1] is newest:
+                return plain_frames(values, value[:size])
+        return [None] * len(values)
+
     def decode_asking(self, kind: type[R], value: bytes | None) -> R:
         """Read a record of one kind, and ask the registry first where it must be asked. Blocks.
 
@@ -212,7 +225,7 @@ class Codec:
         return cast(dict[str, Any], fields)
 
     def _writer(self, kind: str, value: bytes) -> tuple[int, Any]:
-        size = _SINGLE_OBJECT_HEADER_BYTES if value[0] == 0xC3 else _CONFLUENT_HEADER_BYTES
+        size = _header_bytes(value)
         known = self._writers.get(value[:size])
         if known is None:
             raise self._unknown(value)
@@ -253,6 +266,10 @@ class Codec:
         # One of ours is read as ours: nothing to resolve, which costs time for every frame.
         ours = self._writers.get(fingerprinted)
         self._writers[CONFLUENT + schema_id.to_bytes(4)] = ours or (None, parsed)
+
+
+def _header_bytes(value: bytes) -> int:
+    return _SINGLE_OBJECT_HEADER_BYTES if value[0] == 0xC3 else _CONFLUENT_HEADER_BYTES
 
 
 def _newest_text(name: str) -> str:

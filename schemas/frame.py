@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 from schemas.errors import InvalidFrameError
 
 EPOCH_BYTES = 16
-_UUID_VERSION, _UUID_VARIANT = 7, 0b10
+UUID_VERSION, UUID_VARIANT = 7, 0b10
 MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 1_000, 384_000
 MAX_CHANNELS = 16
 MAX_VALUES = 1 << 20
@@ -62,8 +62,8 @@ class AudioFrame:
         # One test for the good frames, which most are; `_refuse_if_wrong` finds the reason for the others.
         if not (
             len(self.epoch) == EPOCH_BYTES
-            and self.epoch[6] >> 4 == _UUID_VERSION
-            and self.epoch[8] >> 6 == _UUID_VARIANT
+            and self.epoch[6] >> 4 == UUID_VERSION
+            and self.epoch[8] >> 6 == UUID_VARIANT
             and self.encoding is Encoding.PCM_S16LE
             and len(self.data) == 2 * self.samples * self.channels
             and 0 < self.samples * self.channels <= MAX_VALUES
@@ -130,7 +130,7 @@ def sensor_of(key: bytes | None) -> str:
 
 
 def _check_epoch(epoch: bytes) -> None:
-    if len(epoch) != EPOCH_BYTES or epoch[6] >> 4 != _UUID_VERSION or epoch[8] >> 6 != _UUID_VARIANT:
+    if len(epoch) != EPOCH_BYTES or epoch[6] >> 4 != UUID_VERSION or epoch[8] >> 6 != UUID_VARIANT:
         raise InvalidFrameError("epoch", epoch.hex(), "the 16 bytes of a UUID of version 7")
 
 

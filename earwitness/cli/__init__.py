@@ -2,11 +2,23 @@
 
 import sys
 
-from earwitness.cli import agreement, analyse, export, fleet, hear, models, operate, rollout, schemas, topics
+from earwitness.cli import (
+    agreement,
+    analyse,
+    export,
+    fleet,
+    hear,
+    latency,
+    models,
+    operate,
+    rollout,
+    schemas,
+    topics,
+)
 from earwitness.cli.base import WENT_WRONG, WRONG_SETTINGS, app, complain
 from schemas.errors import ConfigurationError, EarwitnessError
 
-COMMANDS = hear, fleet, analyse, export, operate, topics, models, rollout, agreement, schemas
+COMMANDS = hear, fleet, analyse, export, operate, latency, topics, models, rollout, agreement, schemas
 """Importing them registers them, in the order in which the help lists their panels."""
 
 __all__ = ["COMMANDS", "WENT_WRONG", "WRONG_SETTINGS", "app", "main"]

@@ -120,6 +120,13 @@ def print_table(table: "Table", width: int = 160) -> None:
     Console(width=None if sys.stdout.isatty() else width).print(table)
 
 
+def print_line(line: "Text") -> None:
+    """Print a line in colours where there is a terminal; it is never broken."""
+    from rich.console import Console
+
+    Console(soft_wrap=True).print(line)
+
+
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows of text below the names of their columns."""
     print_table(table_of(columns, rows))

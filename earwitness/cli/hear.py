@@ -16,6 +16,7 @@ from earwitness.cli.base import (
     app,
     complain,
     configure_logging,
+    print_line,
     read_settings,
     show,
     stop_on_signals,
@@ -68,11 +69,15 @@ def watch(
     broker: Broker = None,
     as_json: AsJson = False,
     earliest: Annotated[bool, typer.Option(help="From the topic's start, not from now.")] = False,
+    latency: Annotated[bool, typer.Option("--latency", help="Draw below each where its time went.")] = False,
 ) -> None:
     """Show detections as they are published.
 
+    With --json the readings of every stage are there anyway, as `stages`.
+
     Example: earwitness watch --json | jq .label
     """
+    from earwitness.operation.waterfall import waterfall
     from earwitness.watch import detections
     from processors.log import LogReader
 
@@ -81,6 +86,8 @@ def watch(
     with LogReader(settings.kafka.librdkafka()) as reader:
         for published in detections(reader, topic, settings.codec(), stop, earliest=earliest):
             show(published.as_json() if as_json else published.as_line())
+            if latency and not as_json and published.readings is not None:
+                print_line(waterfall(published.readings))
 
 
 @app.command(rich_help_panel=HEAR)

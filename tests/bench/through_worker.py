@@ -1,6 +1,6 @@
 """One worker process over one frames topic, with a scorer that costs nothing: how fast frames become windows.
 
-Run by `bench_decode_and_window`, in a process of its own: the worker's own transport, engine and pipeline, as
+Run by `bench_throughput`, in a process of its own: the worker's own transport, engine and pipeline, as
 `earwitness work` wires them. Prints one JSON object.
 """
 
@@ -16,7 +16,7 @@ from processors.app import Worker
 from processors.metrics import Metrics
 from processors.score import Pcm, Scored
 from processors.scorers import Scorers
-from processors.transport import RecordBatch
+from processors.transport import Fetch
 from tests.processors.rig import opener
 
 
@@ -40,16 +40,16 @@ class NothingHeard:
 
 
 class TimedWorker(Worker):
-    """A worker that looks at the clock before its first and after its last record batch."""
+    """A worker that looks at the clock before its first fetch and after its last."""
 
     frames = 0
     first_s = last_s = 0.0
 
-    async def _read(self, batch: RecordBatch) -> None:
+    async def _read(self, fetch: Fetch) -> None:
         self.first_s = self.first_s or perf_counter()
-        await super()._read(batch)
+        await super()._read(fetch)
         self.last_s = perf_counter()
-        self.frames += len(batch.records)
+        self.frames += sum(map(len, fetch.records.values()))
 
 
 async def _run(settings: Settings, frames: int, windows: int) -> dict[str, float]:

@@ -91,6 +91,8 @@ def test_an_unknown_key_in_the_file_is_refused_with_what_there_is(
         ("worker.group", "", "worker.group is ''; accepted: a name"),
         ("worker.begin_at", "yesterday", "worker.begin_at is 'yesterday'; accepted: latest, earliest, or a"),
         ("worker.session_timeout_s", "1", "worker.session_timeout_s is 1.0; accepted: 6 to 300"),
+        ("worker.overload", "drop", "worker.overload is 'drop'; accepted: Input should be 'lag' or 'shed'"),
+        ("worker.deadline_ms", "99", "worker.deadline_ms is 99; accepted: 100 to 60000"),
         ("worker.fetch_min_bytes", "0", "worker.fetch_min_bytes is 0; accepted: 1 to"),
         ("status.port", "99999", "status.port is 99999; accepted: 0 to 65535"),
         ("log.level", "loud", "log.level is 'loud'; accepted: Input should be 'debug', 'info', 'warning'"),
@@ -105,6 +107,26 @@ def test_a_value_that_cannot_work_is_refused_with_key_value_and_what_is_accepted
     key: str, value: str, message: str
 ) -> None:
     assert refused(flags={key: value}).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            {"worker.deadline_ms": "100", "batch.max_wait_ms": "40"},
+            "worker.deadline_ms is 100; accepted: 200 or more: 4 times worker.fetch_max_wait_ms and",
+        ),
+        (
+            {"topics.backfill": "true", "worker.group": "earwitness-backfill"},
+            "worker.overload is 'shed'; accepted: lag with topics.backfill, which is of the past",
+        ),
+    ],
+)
+def test_a_worker_that_would_shed_everything_is_refused(flags: dict[str, str], message: str) -> None:
+    load_settings(flags=flags).connections()
+    with pytest.raises(ConfigurationError) as error:
+        load_settings(flags={**flags, "worker.overload": "shed"}).connections()
+    assert str(error.value).startswith(message)
 
 
 def test_a_slice_cannot_be_given_as_a_whole_and_in_part() -> None:

@@ -8,17 +8,20 @@ import pytest
 from confluent_kafka import Producer
 
 from earwitness.watch import Published, detections
-from processors.ledger import LATENCY_HEADER, SCORER_HEADER
+from processors.ledger import SCORER_HEADER
 from processors.log import LogReader
 from schemas.codec import Codec
 from schemas.detection import Detection, DetectionState
 from schemas.errors import ConfigurationError
+from schemas.latency import LATENCY_HEADER, Readings
 from tests.processors.shell import DEADLINE_S, TOPICS, broker_with_topics
 from tests.processors.test_publish import ACTIVE
 
 APPENDED_MS = ACTIVE.end_us // 1000 + 25
 ENDED = replace(ACTIVE, state=DetectionState.ENDED, end_sample=40_000, windows=24, continued=True)
-STAGES = {"captured_us": ACTIVE.end_us, "sent_us": ACTIVE.end_us + 20_000}
+STAGES = Readings(
+    {"captured": ACTIVE.end_us, "appended": ACTIVE.end_us + 2_000, "sent": ACTIVE.end_us + 20_000}
+)
 
 
 def published(detection: Detection) -> Published:
@@ -30,7 +33,7 @@ def append(
     *values: bytes,
     partition: int = 2,
     scorer: bytes = b"tiny",
-    stages: bytes = json.dumps(STAGES).encode(),
+    stages: bytes = STAGES.to_wire(),
 ) -> None:
     """Append records to the detections topic as a worker does."""
     producer = Producer({"bootstrap.servers": broker, "log_level": 0})
@@ -73,7 +76,7 @@ def test_json_is_every_field_of_the_detection_and_where_it_stands_in_the_log() -
         "offset": 7,
         "scorer": "onnxruntime/1/CPU",
         "latency_ms": 25.0,
-        "stages": STAGES,
+        "stages": STAGES.as_json(),
     }
 
 
@@ -97,6 +100,13 @@ def test_a_line_of_an_end_says_how_long_it_was_and_whether_it_goes_on() -> None:
 
 def test_a_detection_without_a_score_says_so() -> None:
     assert published(replace(ENDED, peak_score=None)).as_line().split()[4] == "-"
+
+
+def test_with_the_append_time_the_readings_are_whole() -> None:
+    whole = published(ACTIVE).readings
+    assert whole is not None
+    assert whole.total_us == 25_000
+    assert replace(published(ACTIVE), latency=None).readings is None
 
 
 def test_what_was_published_is_read_with_its_place_its_scorer_and_its_stages() -> None:

@@ -12,12 +12,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from processors.ledger import LATENCY_HEADER
 from producers.clips import ClipPool
 from producers.fleet import FleetReport, FleetSettings
 from producers.publisher import Counts
 from schemas.coverage import Coverage
 from schemas.detection import Detection, DetectionState
+from schemas.latency import LATENCY_HEADER, READINGS
 from schemas.sensor import SensorState
 from tests.integration.harness import (
     CODEC,
@@ -34,7 +34,7 @@ from tests.integration.harness import (
 SENSORS = int(os.environ.get("EARWITNESS_PATH_SENSORS", "20"))
 SECONDS = float(os.environ.get("EARWITNESS_PATH_SECONDS", "20"))
 FRAME_MS = 20
-STAGES = ("captured", "appended", "fed", "batched", "scored", "sent", "published")
+STAGES = READINGS
 PERCENTS = (50, 90, 99)
 
 

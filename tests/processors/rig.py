@@ -4,16 +4,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 
 import onnx
 
 from processors.batch import BatchSettings
+from processors.deadline import Deadline
 from processors.decision import Decision
 from processors.engine import Engine
 from processors.metrics import Metrics
 from processors.partition import Output, Start
 from processors.pipeline import Pipeline
 from processors.publish import Publisher
+from processors.run import Slot
 from processors.score import OnnxScorer, Scorer
 from processors.scorers import OpenScorer, Scorers
 from schemas.codec import Codec
@@ -42,7 +45,7 @@ class Rig:
         return self.engine.pipeline.partitions[KEY].position
 
     async def feed(self, records: list[Record], is_current: Callable[[], bool] = lambda: True) -> None:
-        await self.engine.feed(KEY, records, is_current)
+        await self.engine.feed({KEY: records}, monotonic(), is_current)
 
     def said(self, state: DetectionState) -> list[Detection]:
         found = [output.record for output in self.published]
@@ -72,6 +75,8 @@ async def rig_on(
     batch: BatchSettings | None = None,
     codec: Codec | None = None,
     wrap: Callable[[Scorer], Scorer] = lambda scorer: scorer,
+    decided: Callable[[Slot], None] | None = None,
+    deadline: Deadline | None = None,
 ) -> AsyncIterator[tuple[Rig, Scorer]]:
     """Put an engine together that reads one partition from its start."""
     decision = Decision(write_model(directory, graph, hop_samples=hop))
@@ -86,10 +91,11 @@ async def rig_on(
         lambda output, _: published.append(output),
         failures.append,
     )
-    pipeline, scorers = Pipeline(decision, codec, batch), Scorers(opener(scorer))
+    pipeline = Pipeline(decision, codec, batch, decided, sheds=deadline is not None)
+    scorers = Scorers(opener(scorer))
     await scorers.open(decision)
     pipeline.assign({KEY: Start(0, 0)})
-    engine = Engine(pipeline, codec, scorers, publisher, metrics, batch, failures.append)
+    engine = Engine(pipeline, codec, scorers, publisher, metrics, batch, failures.append, deadline)
     try:
         yield Rig(engine, publisher, metrics, codec, published, failures), scorer
     finally:

@@ -87,3 +87,9 @@ def test_settings_that_cannot_work_are_refused_by_name_value_and_what_is_accepte
     with pytest.raises(ConfigurationError) as refused:
         BatchSettings(**settings)
     assert str(refused.value) == message
+
+
+def test_in_order_nothing_is_given_up() -> None:
+    waiting = batcher()
+    waiting.feed("a", pcm(1), 5.0)
+    assert (waiting.shed(1e18, 0), len(waiting), waiting.share) == ([], 1, 1.0)

@@ -7,7 +7,17 @@ from prometheus_client import CollectorRegistry
 from processors.metrics import Metrics
 from schemas.detection import DetectionState
 from schemas.errors import DeadLetterError
+from schemas.latency import Readings
 from tests.processors.test_publish import ACTIVE
+
+SENT = Readings(
+    {
+        "captured": ACTIVE.end_us,
+        "appended": ACTIVE.end_us + 2_000,
+        "decided": ACTIVE.end_us + 20_000,
+        "sent": ACTIVE.end_us + 21_000,
+    }
+)
 
 
 def samples(registry: CollectorRegistry, name: str) -> dict[tuple[tuple[str, str], ...], float]:
@@ -29,7 +39,7 @@ def test_every_reason_of_a_dead_letter_is_zero_before_the_first() -> None:
 
 def test_no_metric_has_a_label_for_each_sensor() -> None:
     metrics = Metrics()
-    metrics.observe_detection(ACTIVE, ACTIVE.end_us // 1000 + 25)
+    metrics.observe_detection(ACTIVE, SENT, ACTIVE.end_us // 1000 + 25)
     labels = {
         label for metric in metrics.registry.collect() for sample in metric.samples for label in sample.labels
     }
@@ -38,12 +48,15 @@ def test_no_metric_has_a_label_for_each_sensor() -> None:
 
 def test_only_the_beginning_of_a_detection_has_a_latency() -> None:
     metrics = Metrics()
-    metrics.observe_detection(ACTIVE, ACTIVE.end_us // 1000 + 25)
-    metrics.observe_detection(replace(ACTIVE, state=DetectionState.ENDED), ACTIVE.end_us // 1000 + 9000)
-    published = (("stage", "captured_to_published"),)
-    assert samples(metrics.registry, "earwitness_latency_seconds_count") == {published: 1.0}
-    total_s = samples(metrics.registry, "earwitness_latency_seconds_sum")[published]
-    assert round(total_s, 6) == 0.025
+    metrics.observe_detection(ACTIVE, SENT, ACTIVE.end_us // 1000 + 25)
+    metrics.observe_detection(replace(ACTIVE, state=DetectionState.ENDED), SENT, ACTIVE.end_us // 1000 + 9000)
+    lengths_s = {"decided_to_sent": 0.001, "sent_to_published": 0.004, "captured_to_published": 0.025}
+    assert samples(metrics.registry, "earwitness_latency_seconds_sum") == {
+        (("stage", stage),): length_s for stage, length_s in lengths_s.items()
+    }
+    assert samples(metrics.registry, "earwitness_latency_seconds_count") == {
+        (("stage", stage),): 1.0 for stage in lengths_s
+    }
     assert samples(metrics.registry, "earwitness_detections_total") == {
         (("label", "siren"), ("state", "ACTIVE")): 1.0,
         (("label", "siren"), ("state", "ENDED")): 1.0,

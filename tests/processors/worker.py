@@ -19,14 +19,17 @@ from processors.decision import Decision
 from processors.partition import Output, Start
 from processors.pipeline import Pipeline
 from processors.run import Feed, Slot
+from schemas.codec import SINGLE_OBJECT, avro_fingerprint, released_schemas
 from schemas.coverage import Coverage, Level, Outcome
 from schemas.deadletter import DeadLetter
 from schemas.detection import Detection
+from schemas.plain import plain_frames
 from schemas.sensor import Presence, SensorState
 from tests.processors.logs import CODEC, IDLE_MS, MARGIN_MS, Entry, score
 from tests.processors.oracle import Heard, Letter, Truth
 
 KEY = ("audio.frames", 3)
+FRAME_HEADER = SINGLE_OBJECT + avro_fingerprint(released_schemas()["audio_frame"][-1])
 Said = Detection | Coverage | SensorState | DeadLetter
 Scan = Callable[[Sequence[Entry], int], int]
 _MOST_KILLS = 300
@@ -119,7 +122,13 @@ class Workers:
             self._sent.clear()
         scan = self._scan(log, position)
         self._pipeline.assign({KEY: Start(log[position].offset, log[scan].offset)})
-        self._pipeline.feed(KEY, log[scan:position], Feed(self._now_s))
+        self._feed(log[scan:position])
+
+    def _feed(self, entries: Sequence[Entry]) -> None:
+        """Feed records one by one, or after those that are plain frames have been read at once."""
+        values = [entry.value for entry in entries]
+        plain = plain_frames(values, FRAME_HEADER) if self._r.random() < 0.7 else None
+        self._pipeline.feed(KEY, entries, Feed(self._now_s), plain)
 
     def _read(self, position: int, stop: int) -> None:
         r = self._r
@@ -128,7 +137,7 @@ class Workers:
             upto = min(stop, position + r.randint(1, 12))
             self._now_s += r.random() * 0.01
             self._learn(upto)
-            self._pipeline.feed(KEY, self._log[position:upto], Feed(self._now_s))
+            self._feed(self._log[position:upto])
             position = upto
             while (batch := self._pipeline.take(self._now_s)) is not None:
                 self._scoring.append(batch)
