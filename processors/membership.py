@@ -20,7 +20,7 @@ class WorkerSettings:
     group: str = "earwitness"
     begin_at: str = "latest"
     """Where a new group begins: `latest`, `earliest`, or a time in ISO 8601."""
-    fetch_min_bytes: int = 16_384
+    fetch_min_bytes: int = 1_000_000
     fetch_max_wait_ms: int = 10
     commit_interval_s: float = 1.0
     session_timeout_s: float = 6.0

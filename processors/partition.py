@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
-import numpy as np
-
 from processors.admission import Sensor, admit, meet
 from processors.course import Course, same
 from processors.decision import Decision
@@ -179,12 +177,13 @@ class Partition:
 
         Returns whether it was such a record; if not, nothing has changed.
         """
-        epoch, first_sample, end_sample, captured_us, rate_hz, data = frame
-        sensor, offset, now_ms = self._sensors.get(record.key or b""), record.offset, record.timestamp
+        first_sample, end_sample, captured_us, rate_hz, epoch_at, data_at = frame
+        sensor, value = self._sensors.get(record.key or b""), record.value or b""
+        offset, now_ms = record.offset, record.timestamp
         if (
             sensor is None
             or first_sample != sensor.expected
-            or epoch != sensor.epoch
+            or not value.startswith(sensor.epoch, epoch_at)
             or rate_hz != sensor.rate_hz
             or sensor.channels != 1
             or not sensor.latest_ms <= now_ms <= sensor.last_ms + self._idle_ms
@@ -193,7 +192,7 @@ class Partition:
             or offset != self.position
             or sensor.run is None
             or len(sensor.runs) > 1
-            or not sensor.run.go_on(end_sample, data, offset, captured_us, now_ms)
+            or not sensor.run.go_on(end_sample, value, data_at, offset, captured_us, now_ms)
         ):
             return False
         self.position = offset + 1
@@ -248,7 +247,8 @@ class Partition:
 
     def _read(self, record: LogRecord, plain: PlainFrame | None) -> tuple[AudioFrame | None, Pcm | None]:
         if plain is not None:
-            return as_frame(plain), np.frombuffer(plain[-1], "<i2")
+            frame = as_frame(plain, record.value or b"")
+            return frame, mono(frame)
         if record.value is None and record.key is None and _is_tick(record.headers):
             return None, None
         frame = self._codec.decode(AudioFrame, record.value)

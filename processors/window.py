@@ -125,15 +125,17 @@ class Windower:
         self._bytes = self._buffer.data.cast("B")
         self._quiet_until = first_sample
 
-    def go_on(self, end_sample: int, data: bytes, offset: int, captured_us: int, appended_ms: int) -> bool:
-        """Take the next frame, PCM_S16LE up to `end_sample`, if it completes no window.
+    def go_on(
+        self, end_sample: int, value: bytes, data_at: int, offset: int, captured_us: int, appended_ms: int
+    ) -> bool:
+        """Take the next frame, PCM_S16LE in `value` from `data_at` to its end, if it completes no window.
 
         Most frames are such: the same as `feed`, in a fifth of the time. Returns whether it was one.
         """
         if end_sample > self._quiet_until:
             return False
         at = 2 * (self.end_sample - self._base)
-        self._bytes[at : at + len(data)] = data
+        self._bytes[at : at + len(value) - data_at] = value[data_at:]
         self._before_offset, self.last_offset = self.last_offset, offset
         self._frame_start, self._frame_end = self.end_sample, end_sample
         self.end_sample = end_sample

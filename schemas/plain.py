@@ -9,7 +9,7 @@ quick as one by one. What is not plain is not looked at any further: `Codec.deco
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,10 @@ from schemas.frame import (
     Encoding,
 )
 
-PlainFrame = tuple[bytes, int, int, int, int, bytes]
-"""A frame of one channel in PCM_S16LE, within all limits of `AudioFrame`: its epoch, first sample, the sample
-after its last, captured_at_us, rate, and data. A tuple without names: to name them costs as much again."""
+PlainFrame = tuple[int, int, int, int, int, int]
+"""A frame of one channel in PCM_S16LE, within all limits of `AudioFrame`: its first sample, the sample after
+its last, captured_at_us, the rate, and where in the value its epoch and its data begin. A tuple without names,
+and nothing of the value is copied: either would cost as much as all the rest."""
 
 _NUMBERS, _NUMBER_BYTES = 7, 9
 _HEAD_BYTES = 64
@@ -61,11 +62,19 @@ def plain_frames(values: Sequence[bytes | None], header: bytes) -> list[PlainFra
     return found
 
 
-def as_frame(plain: PlainFrame) -> AudioFrame:
-    """Return a plain frame with names."""
-    epoch, first_sample, end_sample, captured_at_us, rate_hz, data = plain
-    samples = end_sample - first_sample
-    return AudioFrame(epoch, first_sample, samples, captured_at_us, rate_hz, 1, Encoding.PCM_S16LE, data)
+def as_frame(plain: PlainFrame, value: bytes) -> AudioFrame:
+    """Return a plain frame of a value with names."""
+    first_sample, end_sample, captured_at_us, rate_hz, epoch_at, data_at = plain
+    return AudioFrame(
+        epoch=value[epoch_at : epoch_at + EPOCH_BYTES],
+        first_sample=first_sample,
+        samples=end_sample - first_sample,
+        captured_at_us=captured_at_us,
+        sample_rate_hz=rate_hz,
+        channels=1,
+        encoding=Encoding.PCM_S16LE,
+        data=value[data_at:],
+    )
 
 
 def _read(
@@ -83,21 +92,20 @@ def _read(
         _number(numbers[rows, begin:end]) for begin, end in pairwise(bounds)
     )
     epoch_at, data_at = numbers_at - EPOCH_BYTES, numbers_at + bounds[-1]
-    chosen = [values[row] or b"" for row in rows.tolist()]
+    sizes = np.array([len(values[row] or b"") for row in rows.tolist()], np.uint64)
     # Numbers are zigzag: here they are twice what they mean; where they are odd, they are negative.
     plain = ((first | samples | captured_us | rate_hz) & 1 == 0) & (channels == 2) & (encoding == 0)
     plain &= (samples > 0) & (samples <= 2 * MAX_VALUES) & (size == 2 * samples)
-    plain &= np.array([len(value) for value in chosen], np.uint64) == data_at + samples
+    plain &= sizes == data_at + samples
     plain &= (rate_hz >= 2 * MIN_SAMPLE_RATE_HZ) & (rate_hz <= 2 * MAX_SAMPLE_RATE_HZ)
     plain &= (first <= 2 * MAX_SAMPLE) & (captured_us <= 2 * MAX_TIME_US)
     frames = zip(
-        [value[epoch_at:numbers_at] for value in chosen],
         (first >> 1).tolist(),
         ((first + samples) >> 1).tolist(),
         (captured_us >> 1).tolist(),
         (rate_hz >> 1).tolist(),
-        [value[data_at:] for value in chosen],
-        strict=True,
+        repeat(epoch_at),
+        repeat(data_at),
     )
     for row, is_plain, frame in zip(rows.tolist(), plain.tolist(), frames, strict=True):
         if is_plain:

@@ -24,6 +24,8 @@ from tests.integration.harness import RATE_HZ, Program, Programs, Tenant, Worker
 SHIPPED = "earwitness-small/1"
 PARTITIONS = 8
 EVERY_NTH_RECORDING = 8
+FLEET_LINGER_MS = 5
+"""One producer sends for the whole fleet: with less, the broker is busy with requests of one frame each."""
 LAG_LIMIT_S = 1.0
 """A worker whose last record is older than that does not keep up."""
 
@@ -52,7 +54,11 @@ def start_fleet(programs: Programs, tenant: Tenant, fleet: FleetSettings, sounds
         "sounds": sounds,
     }
     arguments = [f"--{name}={value}" for name, value in told.items() if value is not None]
-    where = {"kafka.bootstrap_servers": tenant.servers, "topics.tenants": f'["{tenant.name}"]'}
+    where = {
+        "kafka.bootstrap_servers": tenant.servers,
+        "topics.tenants": f'["{tenant.name}"]',
+        "publisher.linger_ms": FLEET_LINGER_MS,
+    }
     return programs.run(["simulate", "--json", *arguments], where)
 
 
