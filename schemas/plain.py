@@ -29,8 +29,8 @@ from schemas.frame import (
 
 PlainFrame = tuple[int, int, int, int, int, int]
 """A frame of one channel in PCM_S16LE, within all limits of `AudioFrame`: its first sample, the sample after
-its last, captured_at_us, the rate, and where in the value its epoch and its data begin. A tuple without names,
-and nothing of the value is copied: either would cost as much as all the rest."""
+its last, captured_at_us, the rate, and where in the value its epoch and its data begin. It has no names, and
+copies nothing of the value: either would cost as much as all the rest."""
 
 _NUMBERS, _NUMBER_BYTES = 7, 9
 _HEAD_BYTES = 64
