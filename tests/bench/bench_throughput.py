@@ -24,6 +24,7 @@ from earwitness.play import clip_pool
 from infra.local.kafka import KafkaServer
 from producers.fleet import FleetSettings
 from tests.bench.contenders.plain import HOP_SAMPLES, WINDOW_SAMPLES
+from tests.bench.flame import Stacks, flame, sampled, shares
 from tests.bench.repeats import TURNS, Repeats, alternate
 from tests.bench.sheet import REPOSITORY, Sheet
 from tests.integration.harness import RATE_HZ, Tenant, play, variables, worker_settings
@@ -48,6 +49,16 @@ HOW = {
     QUIX: "`StreamingDataFrame.update`, bytes, buffers in a dictionary instead of its state store",
     BYTEWAX: "`KafkaSource` and `flat_map_batch`, buffers in a dictionary instead of its snapshots",
 }
+EVENT_LOOP = "BaseEventLoop._run_once"
+PARTS = (
+    "AIOKafkaConsumerThread._fetch_records",
+    "Codec.plain_frames",
+    "Partition.go_on",
+    "Partition.feed",
+    "Engine._score",
+    "Engine.pump",
+)
+"""Fetching, decoding, frames that only add samples, the others with windows, their outcomes, what is said."""
 Run = Callable[[], float]
 
 
@@ -113,7 +124,7 @@ def test_throughput_of_one_process(log: Log, slice_of_log: Log, tmp_path: Path) 
         else:
             not_run[name] = reason
     found = {name: Repeats(tuple(rates)) for name, rates in alternate(runs).items()}
-    _write(log, slice_of_log, found, not_run)
+    _write(log, slice_of_log, found, not_run, _profile(log, model))
 
 
 # -- running ------------------------------------------------------------------------------------------------
@@ -122,6 +133,13 @@ def test_throughput_of_one_process(log: Log, slice_of_log: Log, tmp_path: Path) 
 def _worker(log: Log, model: Path, turns: Any) -> float:
     settings = {**worker_settings(log.tenant, model), "worker.group": f"bench-{next(turns)}"}
     return log.rate(_python("through_worker", (str(log.frames), str(log.windows)), variables(settings)))
+
+
+def _profile(log: Log, model: Path) -> Stacks | str:
+    """Run the worker once more, slower, to see where its time goes."""
+    settings = {**worker_settings(log.tenant, model), "worker.group": "bench-profile"}
+    command = [sys.executable, "-m", "tests.bench.through_worker", str(log.frames), str(log.windows)]
+    return sampled(command, variables(settings), EVENT_LOOP)
 
 
 def _fetch(log: Log) -> float:
@@ -177,7 +195,13 @@ def _install(script: str) -> str | None:
 # -- writing ------------------------------------------------------------------------------------------------
 
 
-def _write(log: Log, slice_of_log: Log, found: dict[str, Repeats], not_run: dict[str, str]) -> None:
+def _write(
+    log: Log,
+    slice_of_log: Log,
+    found: dict[str, Repeats],
+    not_run: dict[str, str],
+    profile: Stacks | str,
+) -> None:
     sheet, worker = Sheet("throughput", "Throughput of one process"), found[WORKER]
     sheet.text(
         "Frames decoded and cut into windows of 1 s every 0.5 s, in a second, by one process:"
@@ -198,6 +222,7 @@ def _write(log: Log, slice_of_log: Log, found: dict[str, Repeats], not_run: dict
         f" take {worker.per(found[FETCH]).median:.0%} of the worker's."
     )
     sheet.plot(_figure(found), "Frames per second: the bar is the median, every dot is a run")
+    _write_profile(sheet, profile)
     for name, bar in BARS.items():
         ratio = worker.per(found[name]).median if name in found else None
         sheet.at_least(f"throughput, worker : {name}", ratio, bar)
@@ -212,6 +237,17 @@ def _write(log: Log, slice_of_log: Log, found: dict[str, Repeats], not_run: dict
         not_run=not_run,
     )
     sheet.save()
+
+
+def _write_profile(sheet: Sheet, profile: Stacks | str) -> None:
+    if isinstance(profile, str):
+        sheet.text(f"**The worker was not profiled**: {profile}")
+        return
+    sheet.plot(
+        flame(profile), "Where the worker's time goes, by who holds the interpreter, in both its threads"
+    )
+    rows = [(name, f"{share:.0%}") for name, share in shares(profile).items() if name in PARTS]
+    sheet.table(("part of the worker", "of its time"), rows)
 
 
 def _row(name: str, rates: Repeats, worker: Repeats) -> tuple[str, ...]:
