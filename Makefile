@@ -65,7 +65,7 @@ model: $(VENV)/.all ## Train and export a model; ARGS go to the training command
 .PHONY: bench
 bench: $(VENV)/.all ## Measure on this machine and write docs/benchmarks.md; ARGS='-k latency' picks some.
 	@status=0; UV='$(UV)' $(BIN)/python -m pytest tests/bench -o python_files='bench_*.py' -s $(ARGS) || status=$$?; \
-	$(BIN)/python -m tests.bench.page && exit $$status
+	$(BIN)/python -m tests.bench.page $$status && exit $$status
 
 .PHONY: kafka
 kafka: $(VENV)/.base ## Run a Kafka broker without Docker until Ctrl-C; needs Java.

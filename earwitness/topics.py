@@ -170,7 +170,7 @@ def check_topics(
             raise ConfigurationError(f"partition count of {name}", counts[name], same)
     if embedded:
         return
-    for found in admin.describe([frames, topics.control]).values():
+    for found in admin.describe(names).values():
         if found.timestamp_type not in (None, "LogAppendTime"):
             one_clock = "LogAppendTime: one clock for all sensors"
             raise ConfigurationError(f"{TIMESTAMP_TYPE} of {found.name}", found.timestamp_type, one_clock)

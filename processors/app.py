@@ -164,6 +164,7 @@ class Worker:
             broker_request_timeout=max(30.0, settings.session_timeout_s),
             broker_commit_interval=settings.commit_interval_s,
             broker_max_poll_records=MAX_POLL_RECORDS,
+            broker_max_poll_interval=86_400.0,  # nothing is polled while an event waits for room
             consumer_auto_offset_reset="earliest",
             stream_buffer_maxsize=EVENTS_BUFFERED,
             topic_disable_leader=True,

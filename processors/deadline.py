@@ -36,7 +36,8 @@ class Deadline:
         An acknowledgement takes its time, so the least difference of a period counts, not the mean.
         """
         late_ms = now_ms - appended_ms
-        if now_ms >= self._until_ms:  # the first one replaces the guess that the clocks agree
+        # The first one replaces the guess that the clocks agree; and this clock may be set, either way.
+        if not 0 < self._until_ms - now_ms <= AHEAD_PERIOD_MS:
             self._ahead_ms = min(self._least_ms, late_ms)
             self._least_ms, self._until_ms = inf, now_ms + AHEAD_PERIOD_MS
         self._least_ms = min(self._least_ms, late_ms)

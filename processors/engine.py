@@ -92,7 +92,7 @@ class Engine:
             await self._feed(key, records, feed, list(islice(plain, len(records))), is_current)
             if not is_current():
                 return
-        feed.windowed_s = monotonic()
+        feed.windowed_s = feed.windowed_s or monotonic()
         self.pump()
 
     async def _feed(
@@ -109,6 +109,7 @@ class Engine:
                 self.pipeline.feed(key, records, feed, plain)
                 return
             except SchemaUnresolvedError as exc:
+                feed.windowed_s = feed.windowed_s or monotonic()  # what is cut so far may be scored meanwhile
                 failure = await self._resolve_once(exc.schema_id)
                 if not is_current():
                     return

@@ -10,7 +10,6 @@ and results that arrive for it are ignored.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +137,7 @@ class Pipeline:
         """
         partition = self.partitions[key]
         go_on, take = partition.go_on, partition.feed
-        for record, frame in zip(records, plain or repeat(None), strict=False):
+        for record, frame in zip(records, [None] * len(records) if plain is None else plain, strict=True):
             if frame is None or not go_on(record, frame):
                 take(record, feed, frame)
 
@@ -189,8 +188,9 @@ class Pipeline:
         """Take a batch's scores, float32[B, labels], of a scoring identity. A row not finite is FAILED."""
         finite: list[bool] = np.isfinite(scores).all(axis=1).tolist()  # type: ignore[assignment]
         outcomes = [Outcome.SCORED if good else Outcome.FAILED for good in finite]
-        for slot in batch.items:
-            slot.scored_by = identity
+        if batch in self._scoring:
+            for slot in batch.items:
+                slot.scored_by = identity
         self._settle(batch, outcomes, list(scores), now_s)
 
     def failed(self, batch: Batch[Slot], now_s: float) -> None:

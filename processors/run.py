@@ -42,8 +42,9 @@ class Opening(Enum):
 class Feed:
     """Records that are taken at once, at `now_s`; the windows that they complete share it.
 
-    The other times are for the latency ledger: when the records were fetched, when all of them had been
-    decoded, when all windows had been cut. All are the shell's monotonic clock.
+    The other times are for the latency ledger: when the records were fetched, when the plain frames among
+    them had been decoded (others are as they are cut), when all windows had been cut. All are the shell's
+    monotonic clock.
     """
 
     now_s: float

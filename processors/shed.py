@@ -13,7 +13,7 @@ the turn of its sensor until it is too old, so nothing is shed while all can be 
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -44,6 +44,7 @@ class _Sensor(Generic[T]):
 
     place: int
     left: int = 0
+    fed: bool = True
     in_line: bool = False
     entries: deque[_Entry[T]] = field(default_factory=deque)
 
@@ -90,6 +91,7 @@ class Turns(Generic[T]):
         sensor = self._sensors.get(key)
         if sensor is None:
             sensor = self._meet(key)
+        sensor.fed = True
         entry = _Entry(waiting, sensor, appended_ms)
         sensor.entries.append(entry)
         heappush(self._ages, (appended_ms, next(self._next), entry))
@@ -138,7 +140,11 @@ class Turns(Generic[T]):
 
     def _meet(self, key: Hashable) -> _Sensor[T]:
         if len(self._sensors) > self._forget_above:
-            kept = {key: sensor for key, sensor in self._sensors.items() if sensor.entries or sensor.in_line}
+            kept = {key: sensor for key, sensor in self._sensors.items() if sensor.fed or sensor.entries}
+            for sensor in kept.values():
+                sensor.fed = False
+            self._line = [(sensor.place, sensor) for sensor in kept.values() if sensor.in_line]
+            heapify(self._line)
             self._sensors, self._forget_above = kept, max(SENSORS_KEPT, 2 * len(kept))
         sensor = self._sensors[key] = _Sensor[T](next(self._next))
         return sensor

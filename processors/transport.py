@@ -86,7 +86,6 @@ class FetchConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         assert isinstance(transport, FetchTransport)  # noqa: S101 - it made this thread's consumer
-        self.app.assignor = StickyAssignor(self.app)
         consumer = super()._create_worker_consumer(transport)
         # Faust hard-codes fetch_max_wait_ms=1500 and has no setting for the other; both are read at start.
         consumer._fetch_min_bytes = transport.fetch_min_bytes  # noqa: SLF001
@@ -230,7 +229,7 @@ class FetchApp(faust.App):
         self, *args: Any, owner: FetchOwner, fetch_min_bytes: int, fetch_max_wait_ms: int, **kwargs: Any
     ) -> None:
         self._owner, self._fetch = owner, (fetch_min_bytes, fetch_max_wait_ms)
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, PartitionAssignor=StickyAssignor, **kwargs)
 
     def _new_transport(self) -> FetchTransport:
         transport = FetchTransport(self.conf.broker_consumer, self)

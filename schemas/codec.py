@@ -26,7 +26,7 @@ from schemas.errors import MalformedRecordError, SchemaUnresolvedError, UnknownS
 from schemas.frame import AudioFrame
 from schemas.json_text import OPENING, from_json, to_json
 from schemas.plain import PlainFrame, plain_frames
-from schemas.registry import SchemaRegistry, plain
+from schemas.registry import SchemaRegistry, bare
 from schemas.sensor import SensorState
 
 SINGLE_OBJECT, CONFLUENT = b"\xc3\x01", b"\x00"
@@ -259,7 +259,7 @@ class Codec:
         if self._registry is None or len(self._writers) >= _MAX_REGISTRY_SCHEMAS:
             raise UnknownSchemaError(f"id {schema_id}", "no room to remember another schema")
         try:
-            schema = plain(json.loads(self._registry.schema(schema_id)))
+            schema = bare(json.loads(self._registry.schema(schema_id)))
             parsed, fingerprinted = fastavro.parse_schema(schema), SINGLE_OBJECT + avro_fingerprint(schema)
         except (ValueError, SchemaParseException) as exc:
             raise UnknownSchemaError(f"id {schema_id}", f"not an Avro schema: {exc}") from exc

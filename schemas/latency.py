@@ -65,18 +65,10 @@ class Stage:
 class Readings:
     """When each stage was over, in microseconds since 1970; a reading that nobody took is left out.
 
-    Raises:
-        ValueError: what no window can do without is missing, or a time is none.
-
+    They are written as they are: a sensor's clock may stand anywhere, and must not stop a worker.
     """
 
     at_us: Mapping[str, int]
-
-    def __post_init__(self) -> None:
-        if any(type(self.at_us.get(name)) is not int for name in NEEDED):
-            raise ValueError(f"accepted: {', '.join(f'{name}_us' for name in NEEDED)} in microseconds")
-        if not all(type(at) is int and 0 <= at < MAX_US for at in self.at_us.values()):
-            raise ValueError(f"accepted: times in whole microseconds, 0 to {MAX_US}")
 
     @property
     def total_us(self) -> int:
@@ -109,10 +101,15 @@ class Readings:
         """Read the value of the header; readings that a later version may add are passed over.
 
         Raises:
-            ValueError: it is not one of ours.
+            ValueError: it is not one of ours, what no window can do without is missing, or a time is none.
 
         """
         fields: Any = json.loads(value.decode())
         if not isinstance(fields, dict):
             raise ValueError("accepted: a JSON object of times in microseconds")
-        return Readings({name: fields[f"{name}_us"] for name in READINGS if f"{name}_us" in fields})
+        at_us = {name: fields[f"{name}_us"] for name in READINGS if f"{name}_us" in fields}
+        if any(name not in at_us for name in NEEDED):
+            raise ValueError(f"accepted: {', '.join(f'{name}_us' for name in NEEDED)} in microseconds")
+        if not all(type(at) is int and 0 <= at < MAX_US for at in at_us.values()):
+            raise ValueError(f"accepted: times in whole microseconds, 0 to {MAX_US}")
+        return Readings(at_us)

@@ -50,14 +50,14 @@ def plain_frames(values: Sequence[bytes | None], header: bytes) -> list[PlainFra
     epoch, numbers = head[:, len(header) : numbers_at], head[:, numbers_at:]
     ours = (head[:, : len(header)] == np.frombuffer(header, np.uint8)).all(axis=1)
     ours &= (epoch[:, 6] >> 4 == UUID_VERSION) & (epoch[:, 8] >> 6 == UUID_VARIANT)
-    rows, ends = np.flatnonzero(ours), numbers < 0x80
+    ends = numbers < 0x80
+    rows = np.flatnonzero(ours & (np.count_nonzero(ends, axis=1) >= _NUMBERS))
     for _ in range(_MAX_LAYOUTS):
         if not len(rows):
             break
         bounds = [0, *(np.flatnonzero(ends[rows[0]])[:_NUMBERS] + 1).tolist()]
         alike = (ends[rows, : bounds[-1]] == ends[rows[0], : bounds[-1]]).all(axis=1)
-        if len(bounds) == _NUMBERS + 1:
-            _read(values, rows[alike], numbers, bounds, numbers_at, found)
+        _read(values, rows[alike], numbers, bounds, numbers_at, found)
         rows = rows[~alike]
     return found
 

@@ -69,7 +69,7 @@ class ConfluentRegistry:
         return str(found.schema_str)
 
 
-def plain(schema: Any) -> Any:
+def bare(schema: Any) -> Any:
     """Return a foreign schema without logical types, which are not part of what is compared or stored.
 
     Raises:
@@ -77,9 +77,9 @@ def plain(schema: Any) -> Any:
 
     """
     if isinstance(schema, list):
-        return [plain(part) for part in schema]
+        return [bare(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
     if "null" in (schema.get("items"), schema.get("values")):
         raise UnknownSchemaError(str(schema.get("name", "array")), "items of no size are not accepted")
-    return {key: plain(part) for key, part in schema.items() if key != "logicalType"}
+    return {key: bare(part) for key, part in schema.items() if key != "logicalType"}

@@ -5,7 +5,7 @@ Detections that begin are counted: of them the time from the window's last sampl
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from earwitness.watch import Headers, Published
 from processors.log import LogReader, Stretches, read_as
 from schemas.codec import Codec
 from schemas.detection import Detection, DetectionState
-from schemas.latency import LATENCY_HEADER, TOTAL_P50_MS, TOTAL_P99_MS, Readings, target_ms
+from schemas.latency import LATENCY_HEADER, READINGS, TOTAL_P50_MS, TOTAL_P99_MS, Readings, target_ms
 
 TOTAL = "total"
 
@@ -127,6 +127,11 @@ def _stretches(reader: LogReader, topic: str, wanted: Wanted) -> Stretches:
     return {number: (begin.get(number, low), end.get(number, high)) for number, (low, high) in limits.items()}
 
 
+def _in_order(lengths: Mapping[tuple[str, str], list[float]]) -> list[tuple[tuple[str, str], list[float]]]:
+    """Sort stages by where they end, then by where they begin: not all headers have all readings."""
+    return sorted(lengths.items(), key=lambda found: tuple(READINGS.index(at) for at in reversed(found[0])))
+
+
 def figures(timed: Iterable[Timed]) -> list[Figures]:
     """Return the figures of each stage in their order, and of the total."""
     lengths: dict[tuple[str, str], list[float]] = {}
@@ -135,7 +140,7 @@ def figures(timed: Iterable[Timed]) -> list[Figures]:
         totals.append(one.readings.total_us / 1000)
         for stage in one.readings.stages():
             lengths.setdefault((stage.before, stage.name), []).append(stage.length_ms)
-    found = [_figures(name, since, ms, target_ms(since, name)) for (since, name), ms in lengths.items()]
+    found = [_figures(name, since, ms, target_ms(since, name)) for (since, name), ms in _in_order(lengths)]
     if totals:
         found.append(_figures(TOTAL, "captured", totals, TOTAL_P50_MS, TOTAL_P99_MS))
     return found

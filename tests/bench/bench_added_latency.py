@@ -26,9 +26,16 @@ from earwitness.play import clip_pool
 from infra.local.kafka import KafkaServer
 from infra.local.process import GuardedProcess
 from processors.membership import WorkerSettings
+from processors.transport import MAX_POLL_RECORDS
 from producers.fleet import FleetSettings, Phases
 from tests.bench.contenders.arrivals import READY
-from tests.bench.contenders.plain import FETCH_MAX_WAIT_MS, FETCH_MIN_BYTES, MAX_PARTITION_FETCH_BYTES
+from tests.bench.contenders.plain import (
+    FETCH_MAX_WAIT_MS,
+    FETCH_MIN_BYTES,
+    MAX_PARTITION_FETCH_BYTES,
+    MAX_RECORDS,
+)
+from tests.bench.fleet_run import forget
 from tests.bench.repeats import TURNS, Distribution, Repeats, alternate
 from tests.bench.sheet import Sheet
 from tests.integration.harness import RATE_HZ, Tenant, play, variables, wait_until, worker_settings
@@ -94,10 +101,10 @@ class Case:
 
 
 class Runs:
-    """Runs readers against fleets; each run is numbered, for its group and its files."""
+    """Runs readers against fleets; each run is numbered, for its topics, its group and its files."""
 
-    def __init__(self, tenant: Tenant, directory: Path) -> None:
-        self._tenant, self._directory = tenant, directory
+    def __init__(self, servers: str, directory: Path) -> None:
+        self._servers, self._directory = servers, directory
         self._model = write_quick_model(directory / "quick")
         self._pool = clip_pool(None, RATE_HZ)
         self._numbers = count()
@@ -107,24 +114,26 @@ class Runs:
         seconds = WARM_UP_S + SECONDS
         frames = round(sensors * seconds * 1000 / FRAME_MS)
         file = self._directory / f"{next(self._numbers)}.npy"
-        process, log = self._start(reader, frames, file)
+        tenant = Tenant(self._servers, f"bench-latency-{file.stem}").create(PARTITIONS)
+        process, log = self._start(reader, tenant, frames, file)
         try:
             _wait_for(process, log, READY)
             fleet = FleetSettings(sensors=sensors, seconds=seconds, phases=phases, frame_ms=FRAME_MS)
-            report = play(self._tenant, fleet, self._pool).finish()
+            report = play(tenant, fleet, self._pool).finish()
             assert report.acknowledged == report.frames_sent == frames
             assert process.wait(WITHIN_S), log.read_text("utf-8")
         finally:
             process.kill()
+            forget(tenant)
         return _read(log, file, frames, report.p99_late_ms)
 
-    def _start(self, reader: str, frames: int, file: Path) -> tuple[GuardedProcess, Path]:
-        topic, log = self._tenant.topics.frames, file.with_suffix(".log")
+    def _start(self, reader: str, tenant: Tenant, frames: int, file: Path) -> tuple[GuardedProcess, Path]:
+        topic, log = tenant.topics.frames, file.with_suffix(".log")
         module, *options = MODULES[reader]
-        begin = json.dumps(self._tenant.ends(topic))
-        where = [] if reader == WORKER else [self._tenant.servers, topic]
+        begin = json.dumps(tenant.ends(topic))
+        where = [] if reader == WORKER else [tenant.servers, topic]
         settings = {
-            **worker_settings(self._tenant, self._model),
+            **worker_settings(tenant, self._model),
             "worker.group": f"latency-{file.stem}",
             "worker.begin_at": "latest",
         }
@@ -161,15 +170,15 @@ def _read(log: Path, file: Path, frames: int, late_ms: float) -> Heard:
 
 @pytest.fixture(scope="module")
 def runs(kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """Runs on a topic of this bench's own."""
-    tenant = Tenant(kafka.bootstrap_servers, "bench-latency").create(PARTITIONS)
-    return Runs(tenant, tmp_path_factory.mktemp("latency"))
+    """Runs, each on topics of its own."""
+    return Runs(kafka.bootstrap_servers, tmp_path_factory.mktemp("latency"))
 
 
 @pytest.mark.timeout(7200)
 def test_what_the_worker_adds_to_a_bare_consumer(runs: Runs) -> None:
     defaults = WorkerSettings()
     assert (defaults.fetch_min_bytes, defaults.fetch_max_wait_ms) == (FETCH_MIN_BYTES, FETCH_MAX_WAIT_MS)
+    assert MAX_POLL_RECORDS == MAX_RECORDS
     _write([_case(runs, sensors, phases) for sensors in FLEETS for phases in Phases])
 
 

@@ -94,7 +94,9 @@ def _judge(sheet: Sheet, found: Overload) -> None:
     sheet.at_most("Twice the load: memory grows", _growth(found), GROWS_MB_PER_MIN, "MB a minute")
     sheet.at_most("Last window shed after the load fell", found.shed_after_s, RECOVERED_S, "s")
     shares = found.over.shed_shares
-    sheet.at_most("Most shed of a sensor, to the median", max(shares) / median(shares), 1.5)
+    sheet.at_most(
+        "Most shed of a sensor, to the median", max(shares) / median(shares) if median(shares) else None, 1.5
+    )
 
 
 def _during(phase: Phase, published: Sequence[Published]) -> list[Published]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tests.bench.sheet import REPOSITORY
+
 Stacks = Counter[tuple[str, ...]]
 """How many samples were taken of each stack, the outermost function first."""
 SAMPLES_PER_S, WITHIN_S = 200, 300
@@ -34,13 +36,17 @@ def sampled(command: Sequence[str], environment: Mapping[str, str], root: str) -
             "--format=raw",
             f"--output={file}",
         ]
-        done = subprocess.run(
-            [str(spy), "record", *options, "--", *command],
-            env={"PATH": os.environ["PATH"], **environment},
-            capture_output=True,
-            text=True,
-            timeout=WITHIN_S,
-        )
+        try:
+            done = subprocess.run(
+                [str(spy), "record", *options, "--", *command],
+                env={"PATH": os.environ["PATH"], **environment},
+                cwd=REPOSITORY,
+                capture_output=True,
+                text=True,
+                timeout=WITHIN_S,
+            )
+        except subprocess.TimeoutExpired:
+            return f"it was not done within {WITHIN_S} s"
         if not file.exists():
             return (done.stderr.strip().splitlines() or ["py-spy gave no reason"])[-1]
         return _from(root, file.read_text("utf-8"))

@@ -8,6 +8,7 @@ one that it had, with its own date and machine.
 
 import json
 import shutil
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,14 +47,17 @@ class Section:
         return ORDER.index(self.name) if self.name in ORDER else len(ORDER), self.name
 
 
-def write_page(sheets: Path, page: Path) -> None:
-    """Write the page, and its pictures and data into the folder that is named like it."""
+def write_page(sheets: Path, page: Path, *, failed: bool = False) -> None:
+    """Write the page, and its pictures and data into the folder that is named like it.
+
+    `failed` says that a bench did not come to its end.
+    """
     parts = page.with_suffix("")
     parts.mkdir(parents=True, exist_ok=True)
     for file in sorted(sheets.glob("*.json")):
         _take(sheets, file.stem, parts)
     sections = sorted(map(Section.read, parts.glob("*.json")), key=lambda section: section.place)
-    page.write_text("\n\n".join(_page(sections, parts.name)) + "\n", "utf-8")
+    page.write_text("\n\n".join(_page(sections, parts.name, failed=failed)) + "\n", "utf-8")
     print(f"{page}: {len(sections)} sections; {_verdict(sections)}")
 
 
@@ -62,11 +66,13 @@ def _take(sheets: Path, name: str, parts: Path) -> None:
     for old in parts.glob(f"{name}-[0-9]*.png"):
         old.unlink()
     for file in (*sheets.glob(f"{name}-[0-9]*.png"), sheets / f"{name}.json", sheets / f"{name}.md"):
-        shutil.copy(file, parts)
+        shutil.move(file, parts / file.name)
 
 
-def _page(sections: list[Section], parts: str) -> Iterable[str]:
+def _page(sections: list[Section], parts: str, *, failed: bool) -> Iterable[str]:
     yield "# Benchmarks"
+    if failed:
+        yield "**A bench failed or was stopped: its section is missing, or is of an earlier run.**"
     yield f"Written by `{COMMAND}`, which runs all of this against a real Kafka on one machine."
     yield f"**{_verdict(sections)}**"
     yield markdown_table(("bar", "measured", "to be", ""), _bars(sections))
@@ -80,6 +86,8 @@ def _page(sections: list[Section], parts: str) -> Iterable[str]:
 
 def _verdict(sections: list[Section]) -> str:
     met = [bar.met for section in sections for bar in section.bars]
+    if not met:
+        return "No bar was measured."
     return "Every bar was met." if all(met) else f"{met.count(False)} of {len(met)} bars were MISSED."
 
 
@@ -111,4 +119,4 @@ def _noise(sections: list[Section]) -> Iterable[str]:
 
 
 if __name__ == "__main__":
-    write_page(SHEETS, PAGE)
+    write_page(SHEETS, PAGE, failed=sys.argv[1:] not in ([], ["0"]))

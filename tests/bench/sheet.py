@@ -123,7 +123,10 @@ def said(bar: Bar) -> str:
 
 def figure_of(bar: Bar) -> str:
     """Say what was measured."""
-    return "not measured" if bar.measured is None else f"{bar.measured:.3g} {bar.unit}"
+    if bar.measured is None:
+        return "not measured"
+    amount = f"{bar.measured:,.0f}" if abs(bar.measured) >= 100 else f"{bar.measured:.3g}"
+    return f"{amount} {bar.unit}"
 
 
 def bar_of(bar: Bar) -> str:

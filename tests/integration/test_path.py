@@ -59,7 +59,7 @@ def test_a_detection_lies_in_what_its_sensor_sent_and_names_its_frames(walk: Wal
         assert found.start_us < found.end_us
 
 
-def test_a_detection_was_appended_fed_batched_scored_and_sent_in_this_order(walk: Walk) -> None:
+def test_the_stages_of_a_detection_were_over_in_their_order(walk: Walk) -> None:
     ledgers = ledgers_of(walk.heard)
     assert ledgers
     for readings in ledgers:

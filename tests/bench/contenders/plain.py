@@ -17,7 +17,7 @@ import numpy as np
 SCHEMA = Path(__file__).parents[3] / "schemas" / "avro" / "audio_frame.1.avsc"
 HEADER_BYTES = 10
 WINDOW_SAMPLES, HOP_SAMPLES, BATCH_WINDOWS = 16_000, 8_000, 32
-FETCH_MIN_BYTES, FETCH_MAX_WAIT_MS, MAX_PARTITION_FETCH_BYTES, MAX_RECORDS = 16_384, 10, 1 << 20, 2000
+FETCH_MIN_BYTES, FETCH_MAX_WAIT_MS, MAX_PARTITION_FETCH_BYTES, MAX_RECORDS = 1_000_000, 10, 1 << 20, 1000
 """How a worker fetches by default."""
 
 Pcm = np.ndarray[Any, np.dtype[np.int16]]

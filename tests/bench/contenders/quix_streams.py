@@ -12,6 +12,7 @@ Kinder to it than its own state store, which is RocksDB with a change log: nothi
 
 import sys
 from typing import Any
+from uuid import uuid4
 
 from quixstreams import Application  # type: ignore[import-not-found]
 
@@ -21,7 +22,7 @@ from tests.bench.contenders.plain import FETCH_MAX_WAIT_MS, FETCH_MIN_BYTES, Pla
 def _run(servers: str, name: str, frames: int) -> None:
     app = Application(
         broker_address=servers,
-        consumer_group=f"quix-{name}",
+        consumer_group=f"quix-{uuid4().hex}",
         auto_offset_reset="earliest",
         auto_create_topics=False,
         consumer_extra_config={"fetch.min.bytes": FETCH_MIN_BYTES, "fetch.wait.max.ms": FETCH_MAX_WAIT_MS},

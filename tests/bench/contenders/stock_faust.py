@@ -6,6 +6,7 @@ python -m tests.bench.contenders.stock_faust SERVERS TOPIC FRAMES
 import asyncio
 import sys
 from typing import Any
+from uuid import uuid4
 
 import faust
 
@@ -14,7 +15,7 @@ from tests.bench.contenders.plain import PlainWindows
 
 async def _run(servers: str, topic: str, frames: int) -> None:
     app = faust.App(
-        f"stock-faust-{topic}",
+        f"stock-faust-{uuid4().hex}",
         broker=f"kafka://{servers}",
         store="memory://",
         consumer_auto_offset_reset="earliest",
