@@ -36,6 +36,23 @@ def test_a_missed_bar_and_one_that_was_not_measured_are_said_at_the_top(tmp_path
     assert "| absent | not measured | >= 4 x | **MISSED** |" in top
 
 
+def test_a_page_without_a_section_says_that_no_bar_was_measured(tmp_path: Path) -> None:
+    assert "**No bar was measured.**" in written(tmp_path)
+
+
+def test_a_bench_that_did_not_come_to_its_end_is_said_at_the_top(tmp_path: Path) -> None:
+    stopped = "A bench failed or was stopped"
+    assert stopped not in written(tmp_path, sheet("one"))
+    write_page(tmp_path / "build", page := tmp_path / "docs" / "page.md", failed=True)
+    assert stopped in page.read_text("utf-8").partition("## Machine")[0]
+
+
+def test_large_figures_are_written_out(tmp_path: Path) -> None:
+    made = sheet("one")
+    made.at_least("fast", 1000.0, 900.0)
+    assert "| fast | 1,000 x |" in written(tmp_path, made)
+
+
 def test_every_picture_of_the_page_is_beside_it_and_no_old_one(tmp_path: Path) -> None:
     assert "](page/one-2.png)" in written(tmp_path, sheet("one", plots=2))
     text = written(tmp_path, sheet("one", plots=1))

@@ -150,16 +150,18 @@ def test_on_kafka_another_partition_count_than_that_of_the_frames_is_refused(
     )
 
 
-def test_on_kafka_frames_with_their_senders_clocks_are_refused(
-    servers: str, admin: TopicAdmin, topics: Topics
+@pytest.mark.parametrize("of", ["frames", "coverage", "sensors"])
+def test_on_kafka_topics_with_their_senders_clocks_are_refused(
+    servers: str, admin: TopicAdmin, topics: Topics, of: str
 ) -> None:
-    make(servers, topics.frames, 3, message_timestamp_type="CreateTime")
+    name = getattr(topics, of)
+    make(servers, name, 3, message_timestamp_type="CreateTime")
     admin.create(topics, partitions=3, replicas=1, retention_days=7)
     until_listed(admin, (topics.frames, *topics.outputs))
     with pytest.raises(ConfigurationError) as refused:
         check_topics(admin, topics, embedded=False)
     assert str(refused.value) == (
-        f"message.timestamp.type of {topics.frames} is 'CreateTime'; "
+        f"message.timestamp.type of {name} is 'CreateTime'; "
         "accepted: LogAppendTime: one clock for all sensors"
     )
     check_topics(admin, topics, embedded=True)

@@ -1,7 +1,10 @@
 """What is told of a window and a detection is what was measured: header and metrics are of one piece."""
 
+import json
 from dataclasses import replace
 from time import monotonic, time
+
+import pytest
 
 from processors.accounts import Accounts
 from processors.membership import Connections
@@ -10,6 +13,7 @@ from processors.partition import Output
 from processors.run import Feed
 from processors.score import Scorer
 from processors.scorers import Scorers
+from schemas.frame import MAX_TIME_US
 from schemas.latency import LATENCY_HEADER, Readings
 from schemas.model import ModelSpec
 from tests.processors.shell import TOPICS
@@ -63,3 +67,18 @@ def test_the_header_of_a_detection_and_what_is_measured_of_it_are_the_same() -> 
     assert timed(metrics) == set(lengths_us)
     for stage, length_us in lengths_us.items():
         assert round(sum_of(metrics.registry, stage) * 1e6) == length_us
+
+
+@pytest.mark.parametrize("end_us", [-1, MAX_TIME_US], ids=["before 1970", "in the year 9999"])
+def test_a_sensors_clock_may_stand_anywhere(end_us: int) -> None:
+    metrics, now_s = Metrics(), monotonic()
+    slot = decided(Feed(now_s), batched_s=now_s, scored_s=now_s, decided_s=now_s)
+    output: Output = replace(heard(), slot=replace(slot, window=replace(slot.window, end_us=end_us)))
+    accounts = accounts_of(metrics)
+    written = dict(accounts.headers(output))[LATENCY_HEADER]
+    assert written is not None
+    assert json.loads(written)["captured_us"] == end_us
+    appended_ms = round(time() * 1000)
+    accounts.published(output, appended_ms)
+    total_s = (appended_ms * 1000 - end_us) / 1e6
+    assert sum_of(metrics.registry, "captured_to_published") == pytest.approx(total_s)

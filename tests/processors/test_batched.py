@@ -51,7 +51,7 @@ async def test_once_the_scorer_has_been_free_a_window_is_batched_when_it_is_take
     broker: str, tmp_path: Path
 ) -> None:
     found = list[Slot]()
-    patient = BatchSettings(max_windows=2, max_wait_ms=5)
+    patient = BatchSettings(max_windows=2, max_wait_ms=200)
     async with rig_on(broker, tmp_path, batch=patient, wrap=GatedScorer, decided=found.append) as (
         rig,
         scorer,

@@ -28,6 +28,8 @@ from tests.processors.tiny_model import WINDOW
 
 BATCH = BatchSettings(max_windows=4, max_wait_ms=0, max_backlog_windows=4)
 DEADLINE_MS = 200
+IN_TIME_S = -4.0
+"""The age of what is to be scored: it is not too old for seconds, and no run closes, as `idle_s` is 5."""
 
 
 @pytest.fixture
@@ -76,7 +78,8 @@ async def test_while_the_scorer_is_away_windows_are_shed_and_when_it_is_back_it_
         scorer,
     ):
         assert isinstance(scorer, GatedScorer)
-        await rig.feed(windows(rig, 0, *[LOUD] * 4))  # the batch that the scorer does not answer
+        # the batch that the scorer does not answer
+        await rig.feed(windows(rig, 0, *[LOUD] * 4, age_s=IN_TIME_S))
         for first in (4, 14, 24):
             await rig.feed(windows(rig, first, *[LOUD] * 10))
             assert not rig.engine.overfull
@@ -85,7 +88,7 @@ async def test_while_the_scorer_is_away_windows_are_shed_and_when_it_is_back_it_
         assert rig.windows(Outcome.SHED) == 30
         scorer.open(100)
         await until(lambda: rig.windows(Outcome.SHED) == 34)  # nobody waited for their scores any more
-        await rig.feed(windows(rig, 34, QUIET, LOUD, LOUD))
+        await rig.feed(windows(rig, 34, QUIET, LOUD, LOUD, age_s=IN_TIME_S))
         await until(lambda: rig.windows(Outcome.SCORED) == 3)
         await finished(rig)
         assert heard(rig, Outcome.SHED) == [(0, 34)]
@@ -106,7 +109,7 @@ async def test_what_is_too_old_when_it_is_read_is_shed_before_the_scorer_hears_o
         await rig.feed(windows(rig, 0, *[LOUD] * 20, age_s=3600))
         assert (rig.windows(Outcome.SHED), rig.engine.pipeline.backlog) == (20, 0)
         scorer.open(10)
-        await rig.feed(windows(rig, 20, LOUD, LOUD))
+        await rig.feed(windows(rig, 20, LOUD, LOUD, age_s=IN_TIME_S))
         await finished(rig)
         assert heard(rig, Outcome.SHED) + heard(rig, Outcome.SCORED) == [(0, 20), (20, 22)]
 

@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from processors.course import Course, Stage
+from processors.partition import Start
 from processors.run import Feed
 from schemas.errors import LogOrderError, MalformedRecordError
+from schemas.plain import plain_frames
 from schemas.sensor import Presence
 from tests.processors.build import (
     BEGIN_MS,
+    KEY,
     TICK,
     Ear,
     briefly,
@@ -21,6 +25,7 @@ from tests.processors.build import (
     tick,
 )
 from tests.processors.logs import Entry
+from tests.processors.worker import FRAME_HEADER
 
 LIVE, SILENT = "LIVE", "SILENT"
 
@@ -203,4 +208,75 @@ def test_a_record_that_the_registry_gave_up_on_is_rejected_in_its_place() -> Non
     ear.pipeline.reject(("audio.frames", 3), entry, MalformedRecordError("the registry did not answer"))
     [letter] = letters(ear.said())
     assert (letter.offset, letter.message) == (0, "the registry did not answer")
+    assert ear.partition.position == 1
+
+
+# -- frames that only add samples ---------------------------------------------------------------------------
+
+
+def goes_on(ear: Ear, entry: Entry) -> bool:
+    """Offer a plain frame to the quick way; say whether it was taken."""
+    [frame] = plain_frames([entry.value], FRAME_HEADER)
+    assert frame is not None
+    return ear.partition.go_on(entry, frame)
+
+
+def test_a_frame_that_only_adds_samples_goes_on() -> None:
+    ear, slow = Ear(decide()), Ear(decide())
+    frames = [record(0, 0, 0, 2), record(1, 120, 2, 4), record(2, 120, 4, 7), record(3, 124, 7, 8)]
+    ear.hear(frames[0])
+    assert [goes_on(ear, frame) for frame in frames[1:]] == [True, True, False]
+    assert ear.partition.position == 3
+    assert ear.hear(frames[3]) + ear.finish() == slow.hear(*frames) + slow.finish()
+
+
+@pytest.mark.parametrize(
+    ("heard", "frame"),
+    [
+        pytest.param([], record(0, 0, 0, 4), id="the first of a sensor"),
+        pytest.param([record(0, 0, 0, 2)], record(1, 4, 2, 8), id="completes a window"),
+        pytest.param([record(0, 0, 0, 2)], record(1, 4, 3, 6), id="a gap"),
+        pytest.param([record(0, 0, 0, 2)], record(1, 4, 1, 6), id="late"),
+        pytest.param([record(0, 0, 0, 2)], record(1, 4, 2, 6, rate_hz=2000), id="another rate"),
+        pytest.param([record(0, 0, 0, 2)], record(1, 4, 2, 6, in_epoch=2), id="another epoch"),
+        pytest.param([record(0, 0, 0, 2, channels=2)], record(1, 4, 2, 6), id="fewer channels"),
+        pytest.param([record(0, 0, 0, 2)], record(1, -1, 2, 6), id="the clock stepped back"),
+        pytest.param([record(0, 0, 0, 2)], record(1, 121, 2, 6), id="no longer live"),
+        pytest.param(
+            [record(0, 0, 0, 2, sensor=b"quiet"), record(1, 100, 0, 2)],
+            record(2, 133, 2, 6),
+            id="another run is to close",
+        ),
+        pytest.param([record(0, 0, 0, 2)], record(2, 4, 2, 6), id="an offset skipped"),
+    ],
+)
+def test_a_frame_that_does_more_is_left_as_it_is(heard: list[Entry], frame: Entry) -> None:
+    ear = Ear(decide())
+    ear.hear(*heard)
+    assert not goes_on(ear, frame)
+    assert ear.partition.position == len(heard)
+
+
+def test_a_frame_at_which_a_stage_of_the_course_begins_is_left_as_it_is() -> None:
+    ear = Ear(decide())
+    ear.partition.course = Course(decide(), [Stage(BEGIN_MS + 4, decide(threshold=0.6))])
+    ear.hear(record(0, 0, 0, 2))
+    assert goes_on(ear, record(1, 3, 2, 4))
+    assert not goes_on(ear, record(2, 4, 4, 6))
+    assert ear.partition.position == 2
+
+
+def test_while_the_run_before_drains_frames_are_left_as_they_are() -> None:
+    ear = Ear(decide())
+    ear.pipeline.feed(KEY, [record(0, 0, 0, 8), record(1, 4, 0, 2, in_epoch=2)], Feed(0.0))
+    assert not goes_on(ear, record(2, 8, 2, 6, in_epoch=2))
+    assert ear.partition.position == 2
+    ear.score()
+    assert goes_on(ear, record(2, 8, 2, 6, in_epoch=2))
+
+
+def test_a_frame_before_the_start_is_left_as_it_is() -> None:
+    ear = Ear(decide(), Start(2, 0))
+    ear.hear(record(0, 0, 0, 2))
+    assert not goes_on(ear, record(1, 4, 2, 4))
     assert ear.partition.position == 1

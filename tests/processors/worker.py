@@ -19,17 +19,20 @@ from processors.decision import Decision
 from processors.partition import Output, Start
 from processors.pipeline import Pipeline
 from processors.run import Feed, Slot
-from schemas.codec import SINGLE_OBJECT, avro_fingerprint, released_schemas
 from schemas.coverage import Coverage, Level, Outcome
 from schemas.deadletter import DeadLetter
 from schemas.detection import Detection
+from schemas.frame import AudioFrame, Encoding
 from schemas.plain import plain_frames
 from schemas.sensor import Presence, SensorState
+from tests.processors.build import epoch
 from tests.processors.logs import CODEC, IDLE_MS, MARGIN_MS, Entry, score
 from tests.processors.oracle import Heard, Letter, Truth
 
 KEY = ("audio.frames", 3)
-FRAME_HEADER = SINGLE_OBJECT + avro_fingerprint(released_schemas()["audio_frame"][-1])
+_FRAME = AudioFrame(epoch(1), 0, 1, 0, 1000, 1, Encoding.PCM_S16LE, bytes(2))
+FRAME_HEADER = CODEC.encode(_FRAME)[:10]
+"""What every frame in the log begins with: two bytes of mark, eight of fingerprint."""
 Said = Detection | Coverage | SensorState | DeadLetter
 Scan = Callable[[Sequence[Entry], int], int]
 _MOST_KILLS = 300

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import pytest
 from confluent_kafka import Producer
@@ -88,6 +88,17 @@ def test_a_reading_that_nobody_took_joins_two_stages_and_their_targets() -> None
     assert (batched.before, batched.p50_ms, batched.target_ms) == ("appended", 12.0, 12.0)
 
 
+def test_stages_stand_in_their_order_though_the_first_header_lacks_some() -> None:
+    whole = took(*QUICK_MS)
+    read_late = {
+        name: at for name, at in whole.at_us.items() if name not in ("fetched", "decoded", "windowed")
+    }
+    found = figures([timed(Readings(read_late)), timed(whole)])
+    joined = [("appended", "batched"), ("windowed", "batched")]
+    ways = list(pairwise(READINGS))
+    assert [(one.before, one.stage) for one in found[:-1]] == [*ways[:4], *joined, *ways[5:]]
+
+
 def test_the_slowest_come_first_and_name_what_is_to_blame() -> None:
     all_of_them = ledger(took(*QUICK_MS), slow_in("scored", 90), slow_in("fetched", 40), slow_in("sent", 60))
     assert [one.as_json()["blame"] for one in all_of_them.slowest(2)] == ["scored", "sent"]
@@ -114,13 +125,16 @@ def test_json_is_one_object_a_line_of_every_kind() -> None:
 # -- reading ------------------------------------------------------------------------------------------------
 
 
-def append(broker: str, found: Sequence[tuple[str, DetectionState, bytes | None]]) -> None:
-    """Append detections of sensors, each with what its header says, 27 ms after their windows' end."""
+def append(
+    broker: str,
+    found: Sequence[tuple[str, DetectionState, bytes | None]],
+    at_ms: int = BEGIN_US // 1000 + 27,
+) -> None:
+    """Append detections of sensors, each with what its header says: 27 ms after their windows' end."""
     producer = Producer({"bootstrap.servers": broker, "log_level": 0})
     for sensor, state, header in found:
         headers: list[tuple[str, str | bytes | None]] = [] if header is None else [(LATENCY_HEADER, header)]
         value = Codec().encode(replace(ACTIVE, sensor=sensor, state=state))
-        at_ms = BEGIN_US // 1000 + 27
         producer.produce(TOPICS.detections, value, sensor.encode(), 1, timestamp=at_ms, headers=headers)
     assert producer.flush(DEADLINE_S) == 0
 
@@ -144,6 +158,17 @@ def test_detections_that_begin_are_read_and_those_without_a_header_of_ours_are_c
     assert [one.published.detection.sensor for one in found.timed] == ["hall-1", "hall-2"]
     assert [one.readings for one in found.timed] == [ours, ours]
     assert (found.missing, found.foreign) == (1, 2)
+
+
+@pytest.mark.parametrize("at_ms", [1 << 60, -1], ids=["past all calendars", "before 1970"])
+def test_an_append_time_that_makes_no_sense_is_read_as_it_is(at_ms: int) -> None:
+    header = Readings({"captured": BEGIN_US, "appended": BEGIN_US, "sent": BEGIN_US}).to_wire()
+    with broker_with_topics() as broker, LogReader({"bootstrap.servers": broker}) as reader:
+        append(broker, [("roof", DetectionState.ACTIVE, header)], at_ms)
+        found = read_ledger(reader, TOPICS.detections, Codec(), Wanted())
+    assert [one.published.appended_ms for one in found.timed] == [at_ms]
+    total, *_ = [json.loads(line) for line in ledger_lines(found, slowest=1) if '"total"' in line]
+    assert total["max_ms"] == at_ms - BEGIN_US / 1000
 
 
 # -- the waterfall ------------------------------------------------------------------------------------------
