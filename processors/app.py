@@ -207,8 +207,10 @@ class Worker:
         self._hold_or_release()
 
     def _check_clock(self, fetch: Fetch) -> None:
+        if not self._connections.log_append_time:
+            return
         for tp, records in fetch.records.items():
-            if self._connections.log_append_time and records[0].timestamp_type == CREATE_TIME:
+            if records[0].timestamp_type == CREATE_TIME:
                 key = f"message.timestamp.type of {tp.topic}"
                 raise ConfigurationError(key, "CreateTime", "LogAppendTime")
 

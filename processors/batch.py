@@ -124,7 +124,7 @@ class Batcher(Generic[T]):
 
     @property
     def oldest_s(self) -> float | None:
-        """When the window that has waited longest was ready; None while nothing waits."""
+        """When the queue's oldest window was ready; None while nothing waits."""
         oldest = self._queue.oldest
         return None if oldest is None else oldest.ready_s
 

@@ -4,8 +4,8 @@
                         └──────────── seven numbers of one to nine bytes ────────────┘
 
 Avro's numbers have no fixed length, but frames that arrive together are nearly all laid out alike: values are
-grouped by where their numbers end, and each number of a group is read from the same columns. Six times as
-quick as one by one. What is not plain is not looked at any further: `Codec.decode` says why.
+grouped by where their numbers end, and each number of a group is read from the same columns. Four to six
+times as quick as one by one. What is not plain is not looked at any further: `Codec.decode` says why.
 """
 
 from collections.abc import Sequence

@@ -146,9 +146,7 @@ def _failover(sheet: Sheet, found: dict[int, list[FailedOver]]) -> None:
     )
     rows = [
         (
-            f"{sensors:,}",
-            str(_frame_ms(sensors)),
-            str(len(runs)),
+            *_group(sensors, runs),
             f"{_repeats(one.first_s for one in runs):.1f}",
             f"{_repeats(one.every_sensor_s for one in runs):.1f}",
             _caught_up(runs),
@@ -163,6 +161,11 @@ def _failover(sheet: Sheet, found: dict[int, list[FailedOver]]) -> None:
             f"After kill -9, {sensors:,} sensors: the successor's first output", first.high, FIRST_S, "s"
         )
     sheet.data["failover"] = {str(sensors): [asdict(one) for one in runs] for sensors, runs in found.items()}
+
+
+def _group(sensors: int, runs: Sequence[object]) -> tuple[str, str, str]:
+    """Return what a group heard, the length of its frames, and how often."""
+    return f"{sensors:,}", str(_frame_ms(sensors)), str(len(runs))
 
 
 def _caught_up(runs: Sequence[FailedOver]) -> str:
@@ -181,9 +184,7 @@ def _rebalance(sheet: Sheet, found: dict[int, list[Rebalanced]]) -> None:
     )
     rows = [
         (
-            f"{sensors:,}",
-            str(_frame_ms(sensors)),
-            str(len(runs)),
+            *_group(sensors, runs),
             f"{_repeats(one.steady_ms for one in runs):.0f}",
             f"{_repeats(one.joined_s for one in runs):.1f}",
             f"{_repeats(one.joining_ms for one in runs):.0f}",
