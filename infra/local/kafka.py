@@ -3,6 +3,9 @@
     with start_kafka() as kafka:
         Producer({"bootstrap.servers": kafka.bootstrap_servers})
 
+    with start_cluster(3) as cluster:       # replication 3, minimum in-sync 2; one of them may be killed
+        cluster.nodes[0].kill()
+
 A node keeps its ports and its directory while it is stopped or killed, so `start` brings the same
 broker back with the same log. Java and, the first time, Maven have to be on the machine.
 """
@@ -26,6 +29,11 @@ from infra.local.installation import KafkaInstallation, install_kafka
 from infra.local.ports import LOOPBACK, free_ports
 from infra.local.process import GuardedProcess
 
+FAILOVER = {
+    "controller.quorum.election.timeout.ms": "1000",
+    "controller.quorum.fetch.timeout.ms": "2000",
+}
+"""Of a cluster: a killed leader, or controller, is replaced within about 4 s."""
 CLUSTER_ID = "4L6g3nShT-eMCtK--X86sw"
 DEFAULTS = Path(__file__).with_name("broker.properties")
 START_TIMEOUT_S = 90.0
@@ -60,18 +68,32 @@ class KafkaServer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Listener:
+    """One more way in, besides plain text on loopback: a host to listen on, and the protocol spoken there."""
+
+    host: str
+    protocol: str = "PLAINTEXT"
+
+
+@dataclass(frozen=True, slots=True)
 class NodePlan:
-    """Where one node of a cluster lives."""
+    """Where one node of a cluster lives; `further` has each further listener's name and port."""
 
     node_id: int
     broker_port: int
     controller_port: int
     directory: Path
+    further: Mapping[str, tuple[Listener, int]] = field(default_factory=dict)
 
     @property
     def bootstrap_servers(self) -> str:
         """Where clients of this node connect."""
         return f"{LOOPBACK}:{self.broker_port}"
+
+    def address(self, listener: str) -> str:
+        """Return where clients of a further listener connect, as `host:port`."""
+        way, port = self.further[listener]
+        return f"{way.host}:{port}"
 
     @property
     def voter(self) -> str:
@@ -117,8 +139,12 @@ class KafkaNode:
             ServerStartError: it ended, or did not answer within `start_timeout_s` seconds.
 
         """
-        if self.running:
-            return
+        if not self.running:
+            self.launch()
+            self.wait_until_it_answers()
+
+    def launch(self) -> None:
+        """Start the broker's process, which answers once most of its cluster are there."""
         properties = self._write_properties()
         if not (self._data / "meta.properties").exists():
             self._format(properties)
@@ -127,6 +153,14 @@ class KafkaNode:
             self.log_file,
             self.installation.environment,
         )
+
+    def wait_until_it_answers(self) -> None:
+        """Wait for a broker that was launched.
+
+        Raises:
+            ServerStartError: it ended, or did not answer within `start_timeout_s` seconds.
+
+        """
         try:
             wait_for_kafka(
                 self.bootstrap_servers,
@@ -221,11 +255,80 @@ def install() -> KafkaInstallation:
     return install_kafka(_warm_up)
 
 
+@dataclass(frozen=True, slots=True)
+class KafkaCluster:
+    """Nodes that are brokers and controllers, each in a process of its own."""
+
+    nodes: tuple[KafkaNode, ...]
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where clients connect, as `host:port,host:port`."""
+        return ",".join(node.bootstrap_servers for node in self.nodes)
+
+    def addresses(self, listener: str) -> str:
+        """Return where clients of a further listener connect, as `host:port,host:port`."""
+        return ",".join(node.plan.address(listener) for node in self.nodes)
+
+    def start(self) -> None:
+        """Start every node that does not run, and wait until all answer.
+
+        Raises:
+            ServerStartError: one ended, or did not answer in time.
+
+        """
+        for node in self.nodes:
+            if not node.running:
+                node.launch()
+        for node in self.nodes:
+            node.wait_until_it_answers()
+
+    def kill(self) -> None:
+        """End all nodes as a crash would: in order they may wait for each other for ever."""
+        for node in self.nodes:
+            node.kill()
+
+
+@contextmanager
+def start_cluster(
+    nodes: int = 3,
+    server_options: Mapping[str, str] | None = None,
+    *,
+    listeners: Mapping[str, Listener] | None = None,
+    directory: Path | None = None,
+    start_timeout_s: float = START_TIMEOUT_S,
+) -> Iterator[KafkaCluster]:
+    """Run a cluster; its directory is removed at the end unless one is given.
+
+    Raises:
+        MissingToolError: Java or Maven is missing.
+        ServerStartError: a broker did not start; the message quotes the end of its log.
+
+    """
+    installation = install()
+    home = directory or Path(tempfile.mkdtemp(prefix="earwitness-kafka-"))
+    plans = _plans(home, nodes, listeners=listeners)
+    options = [node_options(plan, plans, {**FAILOVER, **(server_options or {})}) for plan in plans]
+    cluster = KafkaCluster(
+        tuple(
+            KafkaNode(installation, plan, o, start_timeout_s) for plan, o in zip(plans, options, strict=True)
+        )
+    )
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.kill()
+        if directory is None:
+            shutil.rmtree(home, ignore_errors=True)
+
+
 @contextmanager
 def start_kafka(
     server_options: Mapping[str, str] | None = None,
     *,
     port: int | None = None,
+    listeners: Mapping[str, Listener] | None = None,
     directory: Path | None = None,
     start_timeout_s: float = START_TIMEOUT_S,
 ) -> Iterator[KafkaNode]:
@@ -239,7 +342,7 @@ def start_kafka(
     installation = install()
     home = directory or Path(tempfile.mkdtemp(prefix="earwitness-kafka-"))
     try:
-        plan = _plans(home, 1, port)[0]
+        plan = _plans(home, 1, port, listeners)[0]
         options = node_options(plan, [plan], server_options or {})
         with _running(KafkaNode(installation, plan, options, start_timeout_s)) as node:
             yield node
@@ -251,12 +354,20 @@ def start_kafka(
 def node_options(plan: NodePlan, cluster: Sequence[NodePlan], overrides: Mapping[str, str]) -> dict[str, str]:
     """Return the server options that make a node a member of its cluster."""
     replicas, in_sync = str(min(3, len(cluster))), str(min(2, len(cluster)))
-    broker = f"PLAINTEXT://{plan.bootstrap_servers}"
+    broker = ",".join(
+        [
+            f"PLAINTEXT://{plan.bootstrap_servers}",
+            *(f"{name}://{plan.address(name)}" for name in plan.further),
+        ]
+    )
+    protocols = {name: listener.protocol for name, (listener, _) in plan.further.items()}
+    protocols |= {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
     return {
         "node.id": str(plan.node_id),
         "controller.quorum.voters": ",".join(member.voter for member in cluster),
         "listeners": f"{broker},CONTROLLER://{LOOPBACK}:{plan.controller_port}",
         "advertised.listeners": broker,
+        "listener.security.protocol.map": ",".join(f"{name}:{spoken}" for name, spoken in protocols.items()),
         "log.dirs": str(plan.directory / "data"),
         "default.replication.factor": replicas,
         "min.insync.replicas": in_sync,
@@ -269,11 +380,21 @@ def node_options(plan: NodePlan, cluster: Sequence[NodePlan], overrides: Mapping
     }
 
 
-def _plans(home: Path, nodes: int, port: int | None = None) -> list[NodePlan]:
-    ports = free_ports(2 * nodes)
-    brokers = [port, *ports[1:nodes]] if port is not None else ports[:nodes]
-    controllers = ports[nodes:]
-    return [NodePlan(1 + i, brokers[i], controllers[i], home / f"node-{1 + i}") for i in range(nodes)]
+def _plans(
+    home: Path, nodes: int, port: int | None = None, listeners: Mapping[str, Listener] | None = None
+) -> list[NodePlan]:
+    listeners = listeners or {}
+    ports = iter(free_ports((2 + len(listeners)) * nodes))
+    return [
+        NodePlan(
+            node_id=node_id,
+            broker_port=port if port is not None and node_id == 1 else next(ports),
+            controller_port=next(ports),
+            directory=home / f"node-{node_id}",
+            further={name: (listener, next(ports)) for name, listener in listeners.items()},
+        )
+        for node_id in range(1, 1 + nodes)
+    ]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 import pytest
@@ -15,7 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from infra.local.errors import MissingToolError, ServerStartError
 from infra.local.java import find_java
-from infra.local.kafka import KafkaServer, start_kafka
+from infra.local.kafka import KafkaServer, Listener, start_cluster, start_kafka
 from infra.local.kafka_docker import container_environment
 
 DEADLINE_S = 30.0
@@ -62,6 +63,19 @@ def test_a_killed_broker_comes_back_with_its_log_and_a_stopped_one_leaves_nothin
     assert not process.is_running()
     assert not guards[0].is_running()
     assert not directory.exists()
+
+
+def test_a_cluster_keeps_what_was_acknowledged_when_a_node_is_killed(java: None) -> None:
+    with start_cluster(3, listeners={"FURTHER": Listener("127.0.0.1")}) as cluster:
+        create_topic(cluster, "kept", {}, replicas=3)
+        produce(cluster, "kept", b"before")
+        cluster.nodes[0].kill()
+        produce(cluster, "kept", b"while one is away")
+        admin = AdminClient({"bootstrap.servers": cluster.addresses("FURTHER")})
+        assert set(admin.list_topics(timeout=DEADLINE_S).topics) >= {"kept"}
+        cluster.start()
+        assert all(node.running for node in cluster.nodes)
+        assert read_one(cluster, "kept").value() == b"before"
 
 
 def test_a_broker_does_not_outlive_a_killed_parent(java: None, tmp_path: Path) -> None:
@@ -129,18 +143,25 @@ def java() -> None:
         pytest.skip(str(missing))
 
 
-def create_topic(kafka: KafkaServer, name: str, config: dict[str, str]) -> None:
+class Answers(Protocol):
+    """A broker, or several."""
+
+    @property
+    def bootstrap_servers(self) -> str: ...
+
+
+def create_topic(kafka: Answers, name: str, config: dict[str, str], replicas: int = 1) -> None:
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
-    admin.create_topics([NewTopic(name, 1, 1, config=config)])[name].result(DEADLINE_S)
+    admin.create_topics([NewTopic(name, 1, replicas, config=config)])[name].result(DEADLINE_S)
 
 
-def produce(kafka: KafkaServer, topic: str, value: bytes, timestamp_ms: int = 0) -> None:
+def produce(kafka: Answers, topic: str, value: bytes, timestamp_ms: int = 0) -> None:
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "acks": "all"})
     producer.produce(topic, value, timestamp=timestamp_ms)
     assert producer.flush(DEADLINE_S) == 0
 
 
-def read_one(kafka: KafkaServer, topic: str) -> Message:
+def read_one(kafka: Answers, topic: str) -> Message:
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": topic})
     consumer.assign([TopicPartition(topic, 0, 0)])
     deadline_s = time.monotonic() + DEADLINE_S
