@@ -11,6 +11,7 @@ from threading import Event
 from earwitness.opening import Sound
 from earwitness.progress import Reading
 from earwitness.settings import Settings
+from earwitness.topics import TopicAdmin
 from producers.capture import Capture, CaptureSettings
 from producers.clips import Clip, ClipPool, mono
 from producers.fleet import Fleet, FleetReport, FleetSettings
@@ -21,11 +22,14 @@ from producers.publisher import FramePublisher
 from producers.sources.files import files_in
 from producers.sources.folder import WatchedFolder, open_file
 from producers.sources.scene import Scene
+from producers.spooling import SpoolingSink, SpoolState
 from schemas.errors import CaptureError, ConfigurationError, DeliveryError
+from schemas.frame import AudioFrame
 
 _LOG = logging.getLogger(__name__)
 
-FLUSH_S = 30.0
+FLUSH_S, SPOOLED_FLUSH_S = 30.0, 5.0
+"""How long what is on its way may take at the end; what a spool has need not be waited for."""
 _OF_ONE_FILE = {"frame_ms", "pace"}
 """Settings that do not fit the channels, the rate or the length of one file, and may well fit the next."""
 
@@ -35,6 +39,7 @@ class CaptureReport:
     """What a capture did, and what of it is stored.
 
     `broken`: recordings not captured to their end. `again`: those captured again, because they were changed.
+    `spool`: what became of the frames that waited in the spool, where there is one.
     """
 
     played: Played
@@ -42,11 +47,14 @@ class CaptureReport:
     undelivered: int = 0
     broken: int = 0
     again: int = 0
+    spool: SpoolState | None = None
 
     @property
     def whole(self) -> bool:
-        """Whether nothing was lost."""
-        return not (self.undelivered or self.broken or self.played.losses)
+        """Whether nothing was lost; what waits in the spool is not."""
+        kept = self.spool.kept if self.spool is not None else None
+        spoilt = kept is not None and (kept.given_up or kept.set_aside)
+        return not (self.undelivered or self.broken or self.played.losses or spoilt)
 
     def as_line(self, sensor: str) -> str:
         """Return it as one line."""
@@ -61,13 +69,17 @@ class CaptureReport:
             said.append(f"BROKEN: {self.broken} recordings")
         if self.again:
             said.append(f"CAPTURED AGAIN: {self.again} recordings that changed")
+        if self.spool is not None:
+            said += self.spool.as_words()
         return "; ".join(said)
 
 
 class CaptureRun:
     """One `earwitness capture`, of whatever kind of sound."""
 
-    def __init__(self, sensor: str, publisher: FramePublisher, how: CaptureSettings, stop: Event) -> None:
+    def __init__(
+        self, sensor: str, publisher: FramePublisher | SpoolingSink, how: CaptureSettings, stop: Event
+    ) -> None:
         self._sensor, self._publisher, self._how, self._stop = sensor, publisher, how, stop
         self._meter, self._past, self.broken, self.again = Meter(), Played(), 0, 0
         self._playing: tuple[str, Capture] | None = None
@@ -82,7 +94,8 @@ class CaptureRun:
 
     def reading(self) -> Reading:
         """Return how it is doing; the level is of the sound since the last time."""
-        return Reading(self._meter.take(), self.played, self._publisher.counts)
+        spool = self._publisher.spool if isinstance(self._publisher, SpoolingSink) else None
+        return Reading(self._meter.take(), self.played, self._publisher.counts, spool)
 
     def play(self, sound: Sound) -> None:
         """Capture until the sound ends or `stop` is set.
@@ -137,20 +150,25 @@ def capture(
 ) -> CaptureReport:
     """Capture a sound as one sensor; `{stem}` and `{folder}` in its name stand for those of a watched file.
 
+    With a spool, a capture whose sound is over goes on until all that waited is delivered, or it is stopped.
+
     Raises:
         CaptureError: there is no sound to capture.
         ConfigurationError: the sensor, or a setting, cannot work for any sound.
         DeliveryError: the publisher has failed for good.
 
     """
-    publisher = open_publisher(settings)
+    publisher = open_publisher(settings) if settings.spool.directory is None else open_spooling(settings)
     run = CaptureRun(sensor, publisher, how, stop)
     try:
         with show(run.reading):
             run.play(sound)
+            if isinstance(publisher, SpoolingSink):
+                publisher.finish(stop)
     finally:
-        undelivered = publisher.close(FLUSH_S)
-    return CaptureReport(run.played, publisher.counts.acknowledged, undelivered, run.broken, run.again)
+        undelivered = publisher.close(FLUSH_S if isinstance(publisher, FramePublisher) else SPOOLED_FLUSH_S)
+    spool = publisher.spool if isinstance(publisher, SpoolingSink) else None
+    return CaptureReport(run.played, publisher.counts.acknowledged, undelivered, run.broken, run.again, spool)
 
 
 def simulate(
@@ -184,6 +202,27 @@ def clip_pool(sounds: Path | None, sample_rate_hz: int) -> ClipPool:
 
 
 def open_publisher(settings: Settings) -> FramePublisher:
-    """Open a publisher to the tenant's frames topic."""
-    kafka, topic = settings.kafka.librdkafka(), settings.tenant.frames
-    return FramePublisher(kafka, topic, settings.codec(), settings.publisher)
+    """Open a publisher to the tenant's frames topic.
+
+    Raises:
+        ConfigurationError: a setting cannot work, or the schema registry does not take frames.
+
+    """
+    kafka, topic, codec = settings.kafka.librdkafka(), settings.tenant.frames, settings.codec()
+    if not settings.kafka.embedded:
+        TopicAdmin(kafka).check_admitted(topic)
+    codec.prepare(AudioFrame)
+    return FramePublisher(kafka, topic, codec, settings.publisher)
+
+
+def open_spooling(settings: Settings) -> SpoolingSink:
+    """Open a sink that spools while the broker takes nothing.
+
+    Raises:
+        ConfigurationError: a setting cannot work, or another process uses the spool.
+
+    """
+    codec = settings.codec()
+    codec.prepare(AudioFrame)
+    kafka, tenant = settings.kafka.librdkafka(), settings.tenant
+    return SpoolingSink(kafka, tenant, codec, settings.publisher, settings.spool)

@@ -14,6 +14,7 @@ from time import monotonic
 from producers.meter import FLOOR_DBFS, Level
 from producers.outlet import Played
 from producers.publisher import Counts
+from producers.spooling import SpoolState
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Reading:
     level: Level
     played: Played
     counts: Counts
+    spool: SpoolState | None = None
 
     def as_line(self, sensor: str, elapsed_s: float) -> str:
         """Return it as one line."""
@@ -55,7 +57,8 @@ class Reading:
             said.append(f"{self.played.lost_samples} samples LOST")
         stored, waiting = self.counts.acknowledged, self.counts.buffered
         epochs = f"{self.played.epochs} {'epoch' if self.played.epochs == 1 else 'epochs'}"
-        return [*said, f"{stored} stored", f"{waiting} waiting", epochs]
+        of_spool = self.spool.as_words() if self.spool is not None else []
+        return [*said, *of_spool, f"{stored} stored", f"{waiting} waiting", epochs]
 
 
 def level_bar(dbfs: float, cells: int = BAR_CELLS) -> str:

@@ -26,13 +26,14 @@ from processors.membership import Connections, StatusSettings, WorkerSettings
 from processors.score import ScorerSettings
 from processors.security import Security
 from producers.client import PublisherSettings
+from producers.spool import SpoolSettings
 from schemas.codec import Codec, Format
 from schemas.coverage import Coverage
 from schemas.detection import Detection
 from schemas.errors import ConfigurationError
 from schemas.frame import AudioFrame
 from schemas.model import ModelSpec, Probability, read_spec
-from schemas.registry import ConfluentRegistry
+from schemas.registry import BOUNDED, ConfluentRegistry
 from schemas.rollout import Rollout
 from schemas.sensor import SensorState
 from schemas.topics import Topics
@@ -55,7 +56,7 @@ def _from_json(value: object) -> object:
     """Read what flags give as text; the environment and the file give it parsed."""
     try:
         return json.loads(value) if isinstance(value, str) else value
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise ValueError(f"a list or a table, written as JSON: {exc}") from exc
 
 
@@ -78,6 +79,9 @@ class KafkaSettings(_Slice):
     ssl_certificate_file: str | None = None
     ssl_key_file: str | None = None
     ssl_key_password: SecretStr | None = None
+    oauth_token_url: str | None = None
+    """With OAUTHBEARER: gives tokens for sasl_username and sasl_password, a client's id and its secret."""
+    oauth_scope: str | None = None
     client: Annotated[dict[str, str | int | float | bool], Json] = Field(default={}, repr=False)
     """Further options for librdkafka's clients, passed through."""
     embedded: bool = False
@@ -95,6 +99,8 @@ class KafkaSettings(_Slice):
             certificate_file=self.ssl_certificate_file,
             key_file=self.ssl_key_file,
             key_password=_revealed(self.ssl_key_password),
+            oauth_url=self.oauth_token_url,
+            oauth_scope=self.oauth_scope,
         )
 
     def librdkafka(self) -> dict[str, Any]:
@@ -106,7 +112,7 @@ class KafkaSettings(_Slice):
 class RegistrySettings(_Slice):
     """Which schema registry; none by default."""
 
-    url: str | None = None
+    url: str | None = Field(default=None, repr=False)
     user: str | None = None
     password: SecretStr | None = None
 
@@ -182,6 +188,7 @@ class Settings(BaseSettings):
     sensors: SensorSettings = SensorSettings()
     output: OutputSettings = OutputSettings()
     publisher: PublisherSettings = PublisherSettings()
+    spool: SpoolSettings = SpoolSettings()
     status: StatusSettings = StatusSettings()
     log: LogSettings = LogSettings()
 
@@ -248,11 +255,15 @@ class Settings(BaseSettings):
             raise ConfigurationError("registry.url", "(hidden)", accepted)
         if self.registry.password is not None and self.registry.user is None:
             raise ConfigurationError("registry.user", None, "a name, where there is a password")
-        options: dict[str, Any] = {"url": url, **more}
+        options: dict[str, Any] = {"url": url, **BOUNDED, **more}
         if self.registry.user is not None:
             secret = _revealed(self.registry.password) or ""
             options["basic.auth.user.info"] = f"{self.registry.user}:{secret}"
-        return SchemaRegistryClient(options)
+        try:
+            return SchemaRegistryClient(options)
+        except Exception as exc:  # httpx has errors of its own for what is no URL
+            accepted = "http://host:port or https://host:port, or several with commas between them"
+            raise ConfigurationError("registry.url", url.partition("?")[0], accepted) from exc
 
     def decision(self) -> Decision:
         """Read the model, and put what is set here over what its spec says.
@@ -353,7 +364,7 @@ def load_settings(config: Path | None = None, flags: Mapping[str, str] | None = 
         ConfigurationError: a key does not exist, a value cannot work, or the file cannot be read.
 
     """
-    if config is not None and (not config.exists() or config.is_dir()):
+    if config is not None and not _is_file(config):
         raise ConfigurationError("--config", str(config), "a TOML file that exists")
     _refuse_unknown_environment()
     given: dict[str, Any] = {}
@@ -363,9 +374,21 @@ def load_settings(config: Path | None = None, flags: Mapping[str, str] | None = 
         return _with_file(config or Path(CONFIG_FILE))(**given)
     except ValidationError as exc:
         raise _refusal(exc) from exc
-    except ValueError as exc:  # tomllib's errors are ValueErrors, and so are the environment's
+    except (
+        ValueError,
+        RecursionError,
+        OSError,
+    ) as exc:  # tomllib's are ValueErrors, as the environment's are
         source = "environment" if isinstance(exc, SettingsError) else str(config or CONFIG_FILE)
         raise ConfigurationError("settings", source, f"values that parse: {exc}") from exc
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether settings can be read from it; what has no end cannot, and from a pipe none would be."""
+    try:
+        return path.is_file() or path == Path(os.devnull)
+    except OSError:  # a name that is too long
+        return False
 
 
 def _with_file(path: Path) -> type[Settings]:
@@ -380,7 +403,7 @@ def _put(tree: dict[str, Any], key: str, value: str) -> None:
     for name in path:
         tree = tree.setdefault(name, {})
         if not isinstance(tree, dict):
-            raise ConfigurationError(name, "given as a whole and in part", "one of the two")
+            raise ConfigurationError(name or key, "given as a whole and in part", "one of the two")
     tree[last] = value
 
 
@@ -398,8 +421,9 @@ def _refuse_unknown_environment() -> None:
 def _refusal(exc: ValidationError, within: str | None = None) -> ConfigurationError:
     """Say the first thing that is wrong, without any secret."""
     error = exc.errors(include_url=False, include_input=True)[0]
-    key = ".".join(str(part) for part in (*((within,) if within else ()), *error["loc"]))
-    secret = any(word in key for word in ("password", "secret", "client"))
+    key = ".".join(str(part) for part in (*((within,) if within else ()), *error["loc"])) or "(no name)"
+    # A section as a whole may hold any of its keys, where a file says it is a list or a text.
+    secret = key in ("kafka", "registry") or any(word in key for word in ("password", "secret", "client"))
     value = "(hidden)" if secret else error["input"]
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         # Not the value: it may be a password whose key is misspelt.

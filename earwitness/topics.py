@@ -1,25 +1,34 @@
 """The topics of a tenant: make them, describe them, and refuse those that cannot work."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it exports them without saying so
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
     AdminClient,
     ConfigResource,
     NewTopic,
+    ResourcePatternType,
     ResourceType,
 )
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from earwitness.acls import READ, WRITE, Grant, Right
+from processors.reasons import Reasons, first_answer
 from schemas.errors import ConfigurationError
 from schemas.topics import Topics
 
 logger = logging.getLogger("librdkafka")
 
+T = TypeVar("T")
 TIMEOUT_S, LIST_RETRY_S = 10.0, 0.1
+ADMIT_S = 5.0
+"""How long whoever brings sound waits to be turned away: live sound waits, too."""
 TIMESTAMP_TYPE, CLEANUP_POLICY, RETENTION_MS = "message.timestamp.type", "cleanup.policy", "retention.ms"
 MAX_BYTES, IN_SYNC = "max.message.bytes", "min.insync.replicas"
 MAX_FRAME_BYTES, HEADER_ROOM_BYTES = 1 << 20, 1 << 16
@@ -51,14 +60,10 @@ class TopicAdmin:
     """Asks and tells a broker about topics."""
 
     def __init__(self, client: Mapping[str, Any]) -> None:
-        self._reasons: list[str] = []
-        # A wrong password or certificate shows in error_cb only; everything else just times out.
-        options: dict[str, Any] = {**client, "error_cb": self._note}
+        self._reasons = Reasons(client)
+        options: dict[str, Any] = {**client, "error_cb": self._reasons.note}
         self._admin = AdminClient(options, logger=logger)
         self._servers = client["bootstrap.servers"]
-
-    def _note(self, error: KafkaError) -> None:
-        self._reasons.append(error.str())
 
     def create(self, topics: Topics, partitions: int, replicas: int, retention_days: float) -> list[str]:
         """Create what is missing; return the names of what was created."""
@@ -94,6 +99,81 @@ class TopicAdmin:
                 raise ConfigurationError(f"topic {name}", "not created", f"what is allowed: {exc}") from exc
         self._wait_until_listed((name,))
 
+    def check_rights(self, needed: Mapping[str, Iterable[str]]) -> None:
+        """Refuse topics on which we lack rights, such as `WRITE`, as far as the broker tells.
+
+        Raises:
+            ConfigurationError: the first of them.
+
+        """
+        names = TopicCollection(list(needed))
+        told = self._admin.describe_topics(
+            names, include_authorized_operations=True, request_timeout=TIMEOUT_S
+        )
+        for name, future in told.items():
+            try:
+                allowed = {operation.name for operation in future.result().authorized_operations or ()}
+            except KafkaException as exc:
+                if exc.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    continue  # what is missing, others say; what an old broker does not tell shows later
+                allowed = {"nothing"}
+            lacking = [operation for operation in needed[name] if operation not in allowed]
+            if lacking and allowed:
+                rights = f"{' and '.join(lacking)} on it, as `earwitness topics acls` gives them"
+                raise ConfigurationError(f"topic {name}", "not for us", rights)
+
+    def check_group(self, group: str) -> None:
+        """Refuse a group that we may not join, as far as the broker tells.
+
+        Raises:
+            ConfigurationError: we may not. (A consumer would only hear nothing of it.)
+
+        """
+        told = self._admin.describe_consumer_groups(
+            [group], include_authorized_operations=True, request_timeout=TIMEOUT_S
+        )
+        try:
+            allowed = {operation.name for operation in told[group].result().authorized_operations or ()}
+        except KafkaException as exc:
+            refused = exc.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+            allowed = {"nothing"} if refused else set()
+        if allowed and READ not in allowed:
+            accepted = "a group with READ for us, as `earwitness topics acls` gives it"
+            raise ConfigurationError("worker.group", group, accepted)
+
+    def check_admitted(self, topic: str) -> None:
+        """Refuse to begin where a broker turns us away; where none answers, it may yet come: go on.
+
+        Raises:
+            ConfigurationError: the password, the certificate or the protocol is wrong, or we may not write.
+
+        """
+        try:
+            self._asked(lambda timeout_s: self._admin.list_topics(topic, timeout=timeout_s), ADMIT_S)
+        except KafkaException as exc:
+            why = self._reasons.why()
+            if self._reasons.refused:
+                answers = f"a broker that takes us{why}"
+                raise ConfigurationError("kafka.bootstrap_servers", self._servers, answers) from exc
+            return
+        self.check_rights({topic: (WRITE,)})
+
+    def allow(self, grant: Grant) -> None:
+        """Write ACLs. Those that are there already stay; nothing is taken away.
+
+        Raises:
+            ConfigurationError: the broker has no authorizer, or we may not change rights, or none answers.
+
+        """
+        self._metadata()  # who cannot connect is told why
+        bindings = [_binding(grant.principal, right) for right in grant.rights]
+        for future in self._admin.create_acls(bindings, request_timeout=TIMEOUT_S).values():
+            try:
+                future.result()
+            except KafkaException as exc:
+                allowed = f"a broker with ACLs, which lets us change them: {exc.args[0].str()}"
+                raise ConfigurationError(f"ACLs of {grant.principal}", "not written", allowed) from exc
+
     def _wait_until_listed(self, names: tuple[str, ...]) -> None:
         # A broker answers before it lists: what is started next would not see the topics.
         listed = Retrying(
@@ -122,13 +202,14 @@ class TopicAdmin:
 
     def _metadata(self) -> dict[str, Any]:
         try:
-            topics: dict[str, Any] = self._admin.list_topics(timeout=TIMEOUT_S).topics
+            return self._asked(lambda timeout_s: self._admin.list_topics(timeout=timeout_s).topics)
         except KafkaException as exc:
-            self._admin.poll(0)
-            reason = self._reasons[-1] if self._reasons else exc.args[0].str()
-            answers = f"a broker that answers within {TIMEOUT_S:g} s; it says: {reason}"
+            why = self._reasons.why() or f"; it says: {exc.args[0].str()}"
+            answers = f"a broker that answers within {TIMEOUT_S:g} s{why}"
             raise ConfigurationError("kafka.bootstrap_servers", self._servers, answers) from exc
-        return topics
+
+    def _asked(self, ask: Callable[[float], T], timeout_s: float = TIMEOUT_S) -> T:
+        return first_answer(ask, self._reasons, self._admin.poll, timeout_s)
 
     def _configs(self, names: list[str]) -> dict[str, dict[str, str]]:
         if not names:
@@ -158,8 +239,14 @@ def check_topics(
     """
     frames = topics.backfill if backfill else topics.frames
     control = () if embedded else (topics.control,)
-    names = (frames, *control, *(topics.shadows if shadow else topics.outputs))
+    outputs = topics.shadows if shadow else topics.outputs
+    names = (frames, *control, *outputs)
     counts = admin.partitions(names)
+    if not embedded:
+        # Of the past nothing is said of sensors; a shadow brings no clock into frames that have gone quiet.
+        written = [name for name in outputs if not (backfill and name == topics.sensors)]
+        ticked = (READ,) if shadow else (READ, WRITE)
+        admin.check_rights({topics.control: (READ,), frames: ticked, **dict.fromkeys(written, (WRITE,))})
     for name in names:
         if name not in counts:
             raise ConfigurationError(
@@ -202,6 +289,12 @@ def _configs(topics: Topics, retention_ms: int, replicas: int) -> dict[str, dict
         **dict.fromkeys(topics.shadows, log),
         topics.dead_letters: letters,
     }
+
+
+def _binding(principal: str, right: Right) -> AclBinding:
+    pattern = ResourcePatternType.PREFIXED if right.prefixed else ResourcePatternType.LITERAL
+    operation, allow = AclOperation[right.operation], AclPermissionType.ALLOW
+    return AclBinding(ResourceType[right.kind.name], right.name, pattern, principal, "*", operation, allow)
 
 
 def _topic(metadata: Any, config: Mapping[str, str]) -> Topic:

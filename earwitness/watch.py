@@ -5,9 +5,9 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import TypeVar
 
+from earwitness.analysis.wanted import utc_time
 from processors.ledger import SCORER_HEADER
 from processors.log import LogReader, Record, read_as
 from schemas.codec import Codec
@@ -54,7 +54,7 @@ class Published:
 
 def as_text_line(found: Detection, latency_ms: float | None = None) -> str:
     """Return when, who, what and how surely, and how late it was or how long."""
-    start = datetime.fromtimestamp(found.start_us / 1e6, UTC).strftime("%H:%M:%S.%f")[:-3]
+    start = utc_time(found.start_us).strftime("%H:%M:%S.%f")[:-3]
     length_s = (found.end_sample - found.start_sample) / found.sample_rate_hz
     score = "    -" if found.peak_score is None else f"{found.peak_score:5.2f}"
     tail = f"{length_s:5.1f} s" if latency_ms is None else f"latency {latency_ms:.0f} ms"

@@ -41,6 +41,8 @@ def work(settings: Settings) -> None:
         embedded, backfill = settings.kafka.embedded, settings.topics.backfill
         shadow = settings.topics.shadow
         check_topics(admin, Topics(tenant), embedded=embedded, backfill=backfill, shadow=shadow)
+    if not settings.kafka.embedded:
+        admin.check_group(settings.worker.group)
     codec = settings.codec()
     codec.prepare(Detection, Coverage, SensorState)
     asyncio.run(_work(settings, decision, codec))

@@ -19,12 +19,19 @@ def find(name: str, own: Path | None = None) -> Path:
     """
     catalogues = [CATALOGUE] if own is None else [own, CATALOGUE]
     for directory in (*(catalogue / name for catalogue in catalogues), Path(name)):
-        if (directory / SPEC_FILE).is_file():
+        if _is_file(directory / SPEC_FILE):
             return directory
     known = ", ".join(name for catalogue in catalogues for name in names(catalogue)) or "nothing"
     raise ConfigurationError(
         "model.path", name, f"a directory with {SPEC_FILE}, or a name in the catalogue: {known}"
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, or a directory that is not ours to look into
+        return False
 
 
 def names(catalogue: Path = CATALOGUE) -> list[str]:

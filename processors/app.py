@@ -2,6 +2,15 @@
 
 Whatever goes wrong in it ends the process: the log is the state, and whoever takes the partitions over begins
 at the marks. How to live with Faust is said where it matters, here and in `transport`.
+
+A worker that has lost its partitions and does not know, since it was frozen or cut off, confuses nobody:
+
+- Its marks are refused: they are committed in the generation that they were made in (`transport`).
+- What it still publishes follows from the log alone: same ids, same values as its successor's.
+- Its ticks say what the broker's clock says, whoever appends them.
+- Once it runs again it lets go of everything before it reads on, and joins anew (`_stood_still`).
+
+So nothing has to be fenced by transactions, which would keep every output from readers until the next commit.
 """
 
 import asyncio
@@ -11,6 +20,7 @@ from collections.abc import Mapping
 from time import monotonic, time
 from typing import Any, cast
 
+from aiokafka.errors import KafkaError
 from faust.types import TP
 from mode.supervisors import CrashingSupervisor
 
@@ -26,6 +36,7 @@ from processors.partition import Output, Start
 from processors.pipeline import PartitionKey, Pipeline
 from processors.positions import Positions
 from processors.publish import Publisher
+from processors.pulse import Pulse
 from processors.rollouts import Rollouts
 from processors.roster import Roster
 from processors.scorers import Scorers
@@ -44,7 +55,12 @@ logger = logging.getLogger(__name__)
 CREATE_TIME = 0
 DRAIN_S = 3.0
 WATCH_S = 0.5
-REBALANCE_LIMIT_S = 60.0
+REBALANCE_LIMIT_S, CATCH_UP_S = 60.0, 10.0
+_STOOD_STILL = "stood still for %.1f s, %g s are allowed: others have our %d partitions by now, and we let go"
+_LEFT_UNDONE = (
+    "left undone after %g s: %d windows without scores, %d outputs that no broker has confirmed; "
+    "whoever takes over says it all again"
+)
 EVENTS_BUFFERED = 4
 """Fetches that Faust buffers."""
 
@@ -67,10 +83,16 @@ class Worker:
         self.held: set[TP] = set()
         self._roster = roster
         self._assigned_s = 0.0
+        self._caught_up = False
+        self._ends: dict[PartitionKey, int] = {}
         self._metrics, self._scorers, self._rules = metrics, scorers, decision.rules
         self._connections, self._settings = connections, settings
         self._generation: int | None = None
+        self._pulse = Pulse(settings.session_timeout_s)
         self._rebalances = 0
+        self._stopping = False
+        self._drain_until_s: float | None = None
+        self._left = 0, 0
         self._unassigned_since_s: float | None = monotonic()
         self._last_read_s: dict[PartitionKey, float] = {}
         self._last_appended_ms: dict[PartitionKey, int] = {}
@@ -87,7 +109,8 @@ class Worker:
             shadow=connections.shadow,
         )
         sheds = self._deadline is not None
-        pipeline = Pipeline(decision, codec, batch, accounts.decided, sheds=sheds)
+        most = batch.max_backlog_windows + 2 * MAX_POLL_RECORDS  # no fetch of usual frames has more
+        pipeline = Pipeline(decision, codec, batch, accounts.decided, sheds=sheds, most_windows=most)
         self._engine = Engine(
             pipeline, codec, scorers, self._publisher, metrics, batch, self.fail, self._deadline
         )
@@ -99,8 +122,13 @@ class Worker:
 
     @property
     def ready(self) -> bool:
-        """Whether it is a settled member of its group."""
-        return self._unassigned_since_s is None and not self._failed.done()
+        """Whether it is a settled member of its group and has caught up, or has tried for `CATCH_UP_S`.
+
+        Whoever restarts workers one after another goes on when this is so: a group that is disturbed again
+        before it has caught up begins at its marks again, and what is unread adds up.
+        """
+        settled = self._unassigned_since_s is None and not self._failed.done()
+        return settled and (self._caught_up or monotonic() > self._assigned_s + CATCH_UP_S)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then drain, commit and leave the group.
@@ -124,6 +152,8 @@ class Worker:
             ended, _ = await asyncio.wait([self._failed, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
                 task.result()
+        except KafkaError as exc:  # such as rights that were taken away
+            raise StopError(f"Kafka does not let this worker go on: {exc}") from exc
         finally:
             for task in tasks:
                 task.cancel()
@@ -140,11 +170,18 @@ class Worker:
         raise self._app.crash_reason or StopError("Faust ended without a reason")
 
     async def _close(self) -> None:
+        self._stopping = True
         self._engine.close()
         try:
             await asyncio.wait_for(self._app.stop(), timeout=3 * DRAIN_S)
         except TimeoutError:
             logger.warning("Faust did not stop within %g s: leaving without it", 3 * DRAIN_S)
+        except (KafkaError, asyncio.CancelledError) as exc:  # from its own tasks, unless it is we who end
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            logger.warning("Faust did not stop in order: %s", str(exc) or "its tasks were cancelled")
+        if any(self._left):
+            logger.warning(_LEFT_UNDONE, DRAIN_S, *self._left)
         await self._publisher.close(0.0)
         await self._scorers.close()
         self._positions.close()
@@ -192,6 +229,8 @@ class Worker:
             raise
 
     async def _read(self, fetch: Fetch) -> None:
+        if await self._stood_still():
+            return
         self._check_clock(fetch)
         while not self._following.informed:
             self._hold_or_release()
@@ -200,9 +239,9 @@ class Worker:
                 return
         self._last_read_s.update(dict.fromkeys(fetch.records, monotonic()))
         fetched = cast(Fetched, fetch.records)  # a TP is a topic and a partition number
-        await self._engine.feed(fetched, fetch.fetched_s, lambda: fetch.generation == self._generation)
-        if fetch.generation == self._generation:
-            self._last_appended_ms.update({key: found[-1].timestamp for key, found in fetched.items()})
+        self._engine.feed(fetched, fetch.fetched_s, lambda: fetch.generation == self._generation)
+        read = {key: found[-1].timestamp for key, found in fetched.items() if key not in self._engine.parked}
+        self._last_appended_ms.update(read)
         self._metrics.frames.inc(sum(map(len, fetch.records.values())))
         self._hold_or_release()
 
@@ -216,7 +255,7 @@ class Worker:
 
     def _hold_or_release(self) -> None:
         hold = self._engine.overfull or not self._following.informed
-        self.held = {TP(*key) for key in self._partitions} if hold else set()
+        self.held = {TP(*key) for key in (self._partitions if hold else self._engine.parked)}
 
     def _published(self, output: Output, appended_ms: int) -> None:
         self._accounts.published(output, appended_ms)
@@ -258,11 +297,29 @@ class Worker:
         self._publisher.forget_waiting()
         self._begin(None, {})
 
+    async def _stood_still(self) -> bool:
+        """Let go of everything if we did not run for longer than our session; return whether it was so.
+
+        Others have our partitions by then. To go on until the group says so would do no harm to detections
+        and coverage, which have the same ids and values whoever says them, but a sensor's last state might
+        come to be an old one. What was in the publisher's hands before is published all the same.
+        """
+        still_s = self._pulse.beat()
+        if still_s is None:
+            return False
+        if self._generation is not None:
+            logger.warning(_STOOD_STILL, still_s, self._settings.session_timeout_s, len(self._partitions))
+            await self._let_go()
+            if not self._stopping:
+                await cast(FetchConsumer, self._app.consumer).rejoin()
+        return True
+
     def _begin(self, generation: int | None, starts: Mapping[PartitionKey, Start]) -> None:
         self._engine.pipeline.assign(starts)
         self._partitions = self._engine.pipeline.partitions
         self._generation, self.held = generation, set()
-        self._assigned_s = monotonic()
+        self._assigned_s, self._caught_up = monotonic(), False
+        self._ends.clear()
         self._unassigned_since_s = monotonic() if generation is None else None
         self._last_read_s = dict.fromkeys(starts, monotonic())
         self._last_appended_ms.clear()
@@ -272,6 +329,18 @@ class Worker:
 
     # -- for the transport ------------------------------------------------------------------------------
 
+    @property
+    def generation(self) -> int | None:
+        """The group's generation that the marks belong to, or None while nothing is ours."""
+        return self._generation
+
+    def not_committed(self, reason: str, *, final: bool) -> None:
+        """Say that marks were not committed; without `final` they soon will be, unless we stop."""
+        if final or self._stopping:
+            logger.warning(
+                "the marks were not committed: %s; whoever has our partitions reads it again", reason
+            )
+
     def mark(self, tp: TP) -> int | None:
         """Return the offset to commit for a partition, or None while it is not ours."""
         partition = self._partitions.get((tp.topic, tp.partition))
@@ -279,14 +348,22 @@ class Worker:
 
     async def drain(self) -> None:
         """Score what was read and publish what was decided, for a bounded time."""
-        if not self._failed.done():
-            await self._engine.drain(DRAIN_S)
+        if self._failed.done() or await self._stood_still():
+            return
+        until_s = self._drain_until_s or monotonic() + DRAIN_S
+        if self._stopping:  # Faust asks twice then: both times together take no longer than one
+            self._drain_until_s = until_s
+        await self._engine.drain(max(0.0, until_s - monotonic()))
+        await self._stood_still()
+        if self._stopping:
+            self._left = self._engine.pipeline.backlog, self._publisher.unacknowledged
 
     # -- watching ---------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
+            await self._stood_still()
             now_s, since_s = monotonic(), self._unassigned_since_s
             if since_s is not None and now_s - since_s > REBALANCE_LIMIT_S:
                 raise StopError(
@@ -295,6 +372,7 @@ class Worker:
             self._engine.pump()
             self._hold_or_release()
             self._tick(now_s)
+            self._caught_up = self._caught_up or self._catch_up()
             self._gauge()
 
     def _tick(self, now_s: float) -> None:
@@ -303,12 +381,21 @@ class Worker:
         for key, partition in self._partitions.items():
             if (
                 partition.open_runs
-                and not self.held
+                and TP(*key) not in self.held
                 and not self._connections.shadow
                 and now_s - self._last_read_s[key] > quiet_s
             ):
                 self._last_read_s[key] = now_s
                 self._publisher.tick(*key)
+
+    def _catch_up(self) -> bool:
+        """Say whether all has been read up to where the logs ended when we first saw their ends."""
+        for key in self._partitions.keys() - self._ends.keys():
+            end = self._app.consumer.highwater(TP(*key))
+            if end is not None:
+                self._ends[key] = end
+        read = (key in self._ends and p.position >= self._ends[key] for key, p in self._partitions.items())
+        return self._generation is not None and all(read)
 
     def _gauge(self) -> None:
         metrics = self._metrics

@@ -12,16 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from time import monotonic, time
 
-from tenacity import (
-    AsyncRetrying,
-    retry_if_exception_type,
-    stop_after_delay,
-    wait_random_exponential,
-)
-
+from processors.asker import Asker
 from processors.batch import Batch, BatchSettings
 from processors.deadline import Deadline
 from processors.metrics import Metrics
+from processors.parked import Parked
 from processors.partition import LogRecord
 from processors.pipeline import PartitionKey, Pipeline, decision_of, trace_of
 from processors.publish import Publisher
@@ -29,21 +24,11 @@ from processors.run import Feed, Slot
 from processors.scorers import Scorers
 from schemas.codec import Codec
 from schemas.coverage import Outcome
-from schemas.errors import SchemaUnresolvedError, ScorerError, UnknownSchemaError
-from schemas.plain import PlainFrame
+from schemas.errors import ScorerError
 
 logger = logging.getLogger(__name__)
 
 Fetched = Mapping[PartitionKey, Sequence[LogRecord]]
-
-REGISTRY_WAIT_S, REGISTRY_NO_S = 10.0, 60.0
-MAX_UNRESOLVED = 1000
-_UNTIL_ANSWERED = AsyncRetrying(
-    retry=retry_if_exception_type(SchemaUnresolvedError),
-    wait=wait_random_exponential(multiplier=0.1, max=1.0),
-    stop=stop_after_delay(REGISTRY_WAIT_S),
-    reraise=True,
-)
 
 
 class Engine:
@@ -71,7 +56,7 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._overfull = False
         self._busy_since_s: float | None = None
-        self._unresolved: dict[int, tuple[UnknownSchemaError, float]] = {}
+        self._parked = Parked(pipeline, Asker(codec), self._pump_from_loop, fail)
 
     @property
     def overfull(self) -> bool:
@@ -82,42 +67,21 @@ class Engine:
         self._overfull = backlog >= self._limit or (self._overfull and backlog > self._limit // 2)
         return self._overfull or self._publisher.full
 
-    async def feed(self, fetched: Fetched, fetched_s: float, is_current: Callable[[], bool]) -> None:
-        """Take what was fetched; stop if the partitions are lost while the registry is asked."""
+    @property
+    def parked(self) -> set[PartitionKey]:
+        """The partitions that wait for the schema registry or for room: read nothing more of them for now."""
+        return self._parked.keys
+
+    def feed(self, fetched: Fetched, fetched_s: float, is_current: Callable[[], bool]) -> None:
+        """Take what was fetched; of what waits for the registry nothing, if it is not current any more."""
         feed = Feed(monotonic(), fetched_s)
         values = [record.value for records in fetched.values() for record in records]
         plain = iter(self._codec.plain_frames(values))
         feed.decoded_s = monotonic()
         for key, records in fetched.items():
-            await self._feed(key, records, feed, list(islice(plain, len(records))), is_current)
-            if not is_current():
-                return
-        feed.windowed_s = feed.windowed_s or monotonic()
+            self._parked.feed(key, records, feed, list(islice(plain, len(records))), is_current)
+        feed.windowed_s = monotonic()
         self.pump()
-
-    async def _feed(
-        self,
-        key: PartitionKey,
-        records: Sequence[LogRecord],
-        feed: Feed,
-        plain: Sequence[PlainFrame | None] | None,
-        is_current: Callable[[], bool],
-    ) -> None:
-        partition = self.pipeline.partitions[key]
-        while records:
-            try:
-                self.pipeline.feed(key, records, feed, plain)
-                return
-            except SchemaUnresolvedError as exc:
-                feed.windowed_s = feed.windowed_s or monotonic()  # what is cut so far may be scored meanwhile
-                failure = await self._resolve_once(exc.schema_id)
-                if not is_current():
-                    return
-                records = [record for record in records if record.offset >= partition.position]
-                plain = None  # they would have to be cut off as the records were: this is rare
-                if failure is not None:
-                    self.pipeline.reject(key, records[0], failure)
-                    records = records[1:]
 
     def pump(self) -> None:
         """Score what is due and publish what is decided."""
@@ -154,32 +118,7 @@ class Engine:
         """Start nothing any more."""
         if self._timer is not None:
             self._timer.cancel()
-
-    async def _resolve_once(self, schema_id: int) -> UnknownSchemaError | None:
-        """Ask about a schema, unless the answer was no a moment ago: one sensor must not stop all others."""
-        failed = self._unresolved.get(schema_id)
-        if failed is not None and monotonic() < failed[1]:
-            return failed[0]
-        failure = await self._resolve(schema_id)
-        if failure is not None:
-            if len(self._unresolved) >= MAX_UNRESOLVED:
-                self._unresolved.clear()
-            self._unresolved[schema_id] = failure, monotonic() + REGISTRY_NO_S
-        return failure
-
-    async def _resolve(self, schema_id: int) -> UnknownSchemaError | None:
-        """Ask the registry for a schema, for a bounded time; return why it cannot be had, if so."""
-        try:
-            async for attempt in _UNTIL_ANSWERED.copy():
-                with attempt:
-                    await asyncio.to_thread(self._codec.resolve, schema_id)
-        except UnknownSchemaError as exc:
-            return exc
-        except SchemaUnresolvedError:
-            return UnknownSchemaError(
-                f"id {schema_id}", f"the registry gave no answer for {REGISTRY_WAIT_S:g} s"
-            )
-        return None
+        self._parked.close()
 
     async def _score(self, batch: Batch[Slot]) -> None:
         started_s, scorer = monotonic(), self._scorers.scorer(decision_of(batch))

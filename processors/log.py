@@ -7,12 +7,15 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from gc import get_referents
+from operator import methodcaller
 from time import monotonic
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
+from processors.reasons import NO_ANSWER, Reasons, first_answer
 from schemas.codec import Codec, R
 from schemas.deadletter import Header
 from schemas.errors import ConfigurationError, DeadLetterError, SchemaUnresolvedError
@@ -27,10 +30,14 @@ _PASSES = (
     KafkaError.NOT_COORDINATOR,
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError._DESTROY_BROKER,  # noqa: SLF001 - its public name
 )
-"""What a broker says while groups and partitions find a new leader, or their first."""
+"""What a broker says while groups and partitions find a new leader, or their first; and what librdkafka says
+of a broker that left the cluster in the midst of a question."""
 MAX_PARTITION = (1 << 31) - 1
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+NO_NAME = "\ufffd"
+_ASK_FOR_HEADERS = methodcaller("headers")
 READ_RECORDS, READ_WAIT_S = 5000, 0.02
 """A read waits for so many records, or for so long: librdkafka does not return earlier with fewer."""
 Stretches = Mapping[int, tuple[int, int]]
@@ -67,7 +74,8 @@ class LogReader:
     """
 
     def __init__(self, client: Mapping[str, Any], timeout_s: float = 10.0) -> None:
-        self._servers, self._timeout_s, self._reason = client["bootstrap.servers"], timeout_s, ""
+        self._servers, self._timeout_s = client["bootstrap.servers"], timeout_s
+        self._reasons = Reasons(client)
         self._consumer = Consumer(
             {
                 "fetch.wait.max.ms": 20,
@@ -77,7 +85,7 @@ class LogReader:
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",  # where retention has overtaken us, what is left is read
-                "error_cb": self._note,
+                "error_cb": self._reasons.note,
             },
             logger=logging.getLogger("librdkafka"),
         )
@@ -99,7 +107,15 @@ class LogReader:
 
     def partitions(self, topic: str) -> list[int]:
         """Return the numbers of a topic's partitions."""
-        found = self._ask(lambda: self._consumer.list_topics(topic, self._timeout_s)).topics[topic]
+        listed = self._ask(
+            lambda: first_answer(
+                lambda timeout_s: self._consumer.list_topics(topic, timeout_s),
+                self._reasons,
+                self._consumer.poll,
+                self._timeout_s,
+            )
+        )
+        found = listed.topics[topic]
         if found.error is not None:
             raise ConfigurationError(
                 f"topic {topic}", found.error.str(), "a topic that exists and may be read"
@@ -165,7 +181,7 @@ class LogReader:
                 message = self._consumer.poll(POLL_S)
                 if message is None:
                     yield None
-                elif not _ended(message):
+                elif not _of_group(message) and not _ended(message):
                     yield _record(message)
         finally:
             self._consumer.unassign()
@@ -185,7 +201,7 @@ class LogReader:
             for message in messages:
                 number, offset = message.partition() or 0, message.offset() or 0
                 end = ends.get(number)
-                if end is None:
+                if end is None or _of_group(message):
                     continue
                 if _ended(message) or offset + 1 >= end:  # where the last records are gone, the end says so
                     del ends[number]
@@ -198,17 +214,13 @@ class LogReader:
         try:
             return until_led(self._timeout_s)(ask)
         except KafkaException as exc:
-            if exc.args[0].code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):  # noqa: SLF001
+            if exc.args[0].code() in NO_ANSWER:
                 raise ConfigurationError("kafka.bootstrap_servers", self._servers, self._answers()) from exc
             raise
 
     def _answers(self) -> str:
         self._consumer.poll(0)
-        said = f"; it says: {self._reason}" if self._reason else ""
-        return f"a broker that answers within {self._timeout_s:g} s{said}"
-
-    def _note(self, error: KafkaError) -> None:
-        self._reason = error.str()  # a wrong password or certificate shows here only
+        return f"a broker that answers within {self._timeout_s:g} s{self._reasons.why()}"
 
 
 def until_led(timeout_s: float) -> Retrying:
@@ -235,7 +247,15 @@ def read_as(codec: Codec, kind: type[R], record: Record) -> R | None:
 
 
 def _no_partition(topic: str, number: int) -> ConfigurationError:
-    return ConfigurationError("partition", f"{topic}[{number}]", "a partition of a topic that exists")
+    return ConfigurationError(
+        "partition", f"{topic}[{number}]", "a partition of a topic that exists, on brokers that answer"
+    )
+
+
+def _of_group(message: Message) -> bool:
+    """Say whether it is about the group: librdkafka looks for its coordinator although nobody joins it."""
+    error = message.error()
+    return error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
 
 
 def _ended(message: Message) -> bool:
@@ -255,5 +275,18 @@ def _record(message: Message) -> Record:
         timestamp=message.timestamp()[1],
         key=message.key(),
         value=message.value(),
-        headers=tuple(message.headers() or ()),  # type: ignore[arg-type]
+        headers=headers_of(message),
     )
+
+
+def headers_of(message: Message) -> tuple[Header, ...]:
+    """Return a message's headers; a name that is not UTF-8 is `NO_NAME`.
+
+    confluent_kafka leaves a hole where such a name should be, and to touch it ends the process. It says so at
+    the first call only, and not at all where Python has specialized the call, which it does not do in here.
+    """
+    try:
+        return tuple(_ASK_FOR_HEADERS(message) or ())
+    except SystemError:
+        parts = [get_referents(header) for header in _ASK_FOR_HEADERS(message)]
+        return tuple((part[1] if len(part) > 1 else NO_NAME, part[0]) for part in parts)

@@ -145,6 +145,11 @@ class Partition:
         return sum(not run.closed for run in self._runs)
 
     @property
+    def run_count(self) -> int:
+        """How many runs are open, or have still something to say."""
+        return len(self._runs)
+
+    @property
     def heard(self) -> set[bytes]:
         """The keys of the sensors that have an open run."""
         return {sensor.key for run, sensor in self._runs.items() if not run.closed}

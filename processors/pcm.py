@@ -32,7 +32,8 @@ def mono(frame: AudioFrame) -> Pcm:
         return np.frombuffer(frame.data, "<i2")  # int16 on every machine that we run on
     values = samples(frame)
     if frame.encoding is Encoding.PCM_F32LE:
-        values = _round(values * np.float32(FULL_SCALE))
+        with np.errstate(over="ignore"):  # far beyond full scale is infinite here, and clipped
+            values = _round(values * np.float32(FULL_SCALE))
     if frame.channels > 1:
         values = np.rint(values.mean(axis=1, dtype=np.float64)).astype(np.int16)
     pcm: Pcm = values.reshape(-1)

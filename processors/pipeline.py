@@ -23,7 +23,7 @@ from processors.run import Feed, Slot
 from processors.shed import Turns
 from schemas.codec import Codec
 from schemas.coverage import Outcome
-from schemas.errors import DeadLetterError
+from schemas.errors import BacklogFullError, DeadLetterError
 from schemas.plain import PlainFrame
 
 PartitionKey = tuple[str, int]
@@ -53,7 +53,7 @@ class Pipeline:
     `decision` is what decides, unless a course is set for a topic (`set_course`): then it gives the rules
     only. Windows of different decisions never share a batch. `decided` is given every window, in the order of
     its run, once its outcome counts. One that `sheds` takes windows by turns, and gives up those that it is
-    told to.
+    told to. More than `most_windows` never wait but for those of one record: a few bytes can hold many.
     """
 
     def __init__(
@@ -64,8 +64,9 @@ class Pipeline:
         decided: Callable[[Slot], None] | None = None,
         *,
         sheds: bool = False,
+        most_windows: int | None = None,
     ) -> None:
-        self._sheds = sheds
+        self._sheds, self._most_windows = sheds, most_windows
         self.decision = decision
         self.partitions: dict[PartitionKey, Partition] = {}
         self._codec, self._decided = codec, decided
@@ -133,13 +134,28 @@ class Pipeline:
             LogOrderError: they are not the next ones.
             SchemaUnresolvedError: the registry must be asked before the record at the partition's position
                 can be decoded; the ones before it have been taken.
+            BacklogFullError: so have some, and the others are to wait until less does.
 
         """
-        partition = self.partitions[key]
+        partition, bounded = self.partitions[key], self._most_windows is not None
         go_on, take = partition.go_on, partition.feed
         for record, frame in zip(records, [None] * len(records) if plain is None else plain, strict=True):
             if frame is None or not go_on(record, frame):
+                if bounded and not self._has_room(1):
+                    raise BacklogFullError
                 take(record, feed, frame)
+
+    @property
+    def half_empty(self) -> bool:
+        """Whether no more than half as many windows wait as may."""
+        return self._has_room(2)
+
+    def _has_room(self, share: int) -> bool:
+        most, backlog = self._most_windows, self.backlog
+        if most is None or backlog * share <= most:
+            return True
+        # Where reading is never held, one window of each sensor may come at once, and wait.
+        return self._sheds and backlog * share <= most + sum(p.run_count for p in self.partitions.values())
 
     def reject(self, key: PartitionKey, record: LogRecord, error: DeadLetterError) -> None:
         """Take the next record of a partition as one that cannot be read."""

@@ -25,6 +25,7 @@ from schemas.coverage import Coverage
 from schemas.deadletter import DeadLetter, Header
 from schemas.detection import Detection
 from schemas.errors import DeliveryError
+from schemas.frame import MAX_SENSOR_BYTES
 from schemas.sensor import SensorState
 from schemas.topics import Topics
 
@@ -34,6 +35,8 @@ POLL_S = 0.1
 DELIVERY_TIMEOUT_MS = 120_000
 MAX_MESSAGE_BYTES = 8 << 20
 """A dead letter is longer than the record that it holds: the topics' limits decide, not the client's."""
+_SMALL_BYTES = 4096
+"""Of a record's own in a dead letter: so much every topic takes."""
 
 
 def topic_of(output: Output, *, shadow: bool = False) -> str | None:
@@ -222,15 +225,31 @@ def _too_large(error: KafkaError) -> bool:
 
 
 def _shorten(output: Output) -> bool:
-    """Leave the value out of a dead letter that no topic takes: it stays where the headers say.
+    """Leave out of a dead letter what no topic takes: it stays where the headers say.
 
-    A record that came compressed may be larger than anything that may be written again. Returns whether there
-    was something to leave out.
+    A record that came compressed may be larger than anything that may be written again, in its value, its
+    headers or its key. Value and headers are left out, and a key that is long. Returns whether there was
+    something to leave out.
     """
     letter = output.record
-    if not isinstance(letter, DeadLetter) or letter.value is None:
+    if not isinstance(letter, DeadLetter) or _size(letter) <= _SMALL_BYTES:
         return False
-    size, digest = str(len(letter.value)).encode(), hashlib.sha256(letter.value).hexdigest().encode()
-    headers = (("earwitness-value-bytes", size), ("earwitness-value-sha256", digest))
-    output.record = replace(letter, value=None, headers=headers)
+    headers: list[Header] = []
+    key = letter.key
+    if letter.value is not None:
+        headers += _instead_of("value", letter.value)
+    if key is not None and len(key) > MAX_SENSOR_BYTES:
+        headers += _instead_of("key", key)
+        key = None
+    output.key, output.record = key, replace(letter, key=key, value=None, headers=tuple(headers))
     return True
+
+
+def _size(letter: DeadLetter) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in letter.headers)
+    return len(letter.key or b"") + len(letter.value or b"") + headers
+
+
+def _instead_of(part: str, content: bytes) -> list[Header]:
+    size, digest = str(len(content)).encode(), hashlib.sha256(content).hexdigest().encode()
+    return [(f"earwitness-{part}-bytes", size), (f"earwitness-{part}-sha256", digest)]

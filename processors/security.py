@@ -1,15 +1,23 @@
-"""How to prove who we are to Kafka: the same settings for librdkafka and for Faust's consumer."""
+"""How to prove who we are to Kafka: the same settings for librdkafka and for Faust's consumer.
+
+PLAIN, SCRAM-…   a name and a password          OAUTHBEARER   tokens of an endpoint, by client credentials
+SSL              a certificate and its key
+"""
 
 import ssl
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import faust
 
+from processors.tokens import TokenEndpoint, Tokens
 from schemas.errors import ConfigurationError
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+TOKENS = "OAUTHBEARER"
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", TOKENS)
+_SCHEMES = ("https", "http")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +37,9 @@ class Security:
     certificate_file: str | None = None
     key_file: str | None = None
     key_password: str | None = field(default=None, repr=False)
+    oauth_url: str | None = None
+    """With OAUTHBEARER: what gives tokens for `username` and `password`, a client's id and its secret."""
+    oauth_scope: str | None = None
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -37,6 +48,7 @@ class Security:
             raise ConfigurationError("kafka.sasl_mechanism", self.mechanism, ", ".join(MECHANISMS))
         if self.sasl and not (self.username and self.password):
             raise ConfigurationError("kafka.sasl_username and sasl_password", "not set", "both")
+        self._check_tokens()
         if not self.sasl and (self.mechanism or self.username or self.password):
             needs = "SASL_PLAINTEXT or SASL_SSL where there is a mechanism, a name or a password"
             raise ConfigurationError("kafka.security_protocol", self.protocol, needs)
@@ -46,10 +58,26 @@ class Security:
             needs = "SSL or SASL_SSL where there is a certificate or a key"
             raise ConfigurationError("kafka.security_protocol", self.protocol, needs)
 
+    def _check_tokens(self) -> None:
+        url, scheme, place = self.oauth_url, *_parts(self.oauth_url)
+        if "@" in place:
+            accepted = "a URL without a name and a password: there are kafka.sasl_username and sasl_password"
+            raise ConfigurationError("kafka.oauth_token_url", "(hidden)", accepted)
+        if self.tokens and not (scheme in _SCHEMES and place):
+            raise ConfigurationError("kafka.oauth_token_url", url, f"https://… with {TOKENS}")
+        if not self.tokens and (url is not None or self.oauth_scope is not None):
+            needs = f"{TOKENS} where there is an oauth_token_url or an oauth_scope"
+            raise ConfigurationError("kafka.sasl_mechanism", self.mechanism, needs)
+
     @property
     def sasl(self) -> bool:
-        """Whether a name and a password are sent."""
+        """Whether somebody says who they are by SASL."""
         return self.protocol.startswith("SASL_")
+
+    @property
+    def tokens(self) -> bool:
+        """Whether tokens are sent, not the name and the password."""
+        return self.sasl and self.mechanism == TOKENS
 
     @property
     def tls(self) -> bool:
@@ -60,9 +88,7 @@ class Security:
         """Return the options for confluent-kafka's clients."""
         options = {
             "security.protocol": self.protocol,
-            "sasl.mechanism": self.mechanism if self.sasl else None,
-            "sasl.username": self.username if self.sasl else None,
-            "sasl.password": self.password if self.sasl else None,
+            **(self._who() if self.sasl else {}),
             "ssl.ca.location": self.ca_file,
             "ssl.certificate.location": self.certificate_file,
             "ssl.key.location": self.key_file,
@@ -73,11 +99,29 @@ class Security:
     def faust(self) -> Any:
         """Return Faust's credentials, or None for none."""
         context = self._context() if self.tls else None
+        if self.tokens:
+            endpoint = TokenEndpoint(
+                self.oauth_url or "", self.username or "", self.password or "", self.oauth_scope
+            )
+            return faust.OAuthCredentials(oauth_cb=Tokens(endpoint), ssl_context=context)
         if self.sasl:
             return faust.SASLCredentials(
                 username=self.username, password=self.password, mechanism=self.mechanism, ssl_context=context
             )
         return faust.SSLCredentials(context) if context is not None else None
+
+    def _who(self) -> dict[str, str | None]:
+        if not self.tokens:
+            who = {"sasl.username": self.username, "sasl.password": self.password}
+            return {"sasl.mechanism": self.mechanism, **who}
+        return {
+            "sasl.mechanism": self.mechanism,
+            "sasl.oauthbearer.method": "oidc",
+            "sasl.oauthbearer.client.id": self.username,
+            "sasl.oauthbearer.client.secret": self.password,
+            "sasl.oauthbearer.token.endpoint.url": self.oauth_url,
+            "sasl.oauthbearer.scope": self.oauth_scope,
+        }
 
     def _context(self) -> ssl.SSLContext:
         try:
@@ -89,3 +133,12 @@ class Security:
             files = self.ca_file, self.certificate_file, self.key_file
             raise ConfigurationError("kafka.ssl_…_file", files, f"readable PEM files: {exc}") from exc
         return context
+
+
+def _parts(url: str | None) -> tuple[str, str]:
+    """Return the scheme and the place of a URL; two empty ones where it is none."""
+    try:
+        split = urlsplit(url or "")
+    except ValueError:
+        return "", ""
+    return split.scheme, split.netloc

@@ -18,17 +18,26 @@ from typing import Any, Protocol, cast
 import faust
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka import TopicPartition as AiokafkaTopicPartition
+from aiokafka.errors import (
+    IllegalGenerationError,
+    KafkaError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
+from aiokafka.structs import OffsetAndMetadata
 from faust.events import Event
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode.threads import WorkerThread
 
 from processors.assignor import StickyAssignor
+from processors.unpack import survive_header_names
 
 ALL_HELD_WAIT_S, UNASSIGNED_WAIT_S = 0.005, 0.1
 MAX_POLL_RECORDS = 1000
 """Of one fetch, and so of one event: bounds how long it can occupy the event loop, 3 ms at 3 µs a record."""
-COMMIT_LIMIT_S = 3.0
+COMMIT_LIMIT_S, COMMIT_AGAIN_S = 3.0, 0.1
+_FENCED = (IllegalGenerationError, UnknownMemberIdError, RebalanceInProgressError)
 
 
 class FetchOwner(Protocol):
@@ -37,12 +46,21 @@ class FetchOwner(Protocol):
     held: set[TP]
     """Partitions from which nothing is fetched for now."""
 
+    @property
+    def generation(self) -> int | None:
+        """The group's generation that the marks belong to, or None while nothing is ours."""
+        ...
+
     def mark(self, tp: TP) -> int | None:
         """Return the offset to commit for a partition, or None for none yet."""
         ...
 
     async def drain(self) -> None:
         """Wait, for a bounded time, until what was decided has been published."""
+        ...
+
+    def not_committed(self, reason: str, *, final: bool) -> None:
+        """Hear that marks were not committed, and with `final` that they never will be."""
         ...
 
 
@@ -86,11 +104,18 @@ class FetchConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         assert isinstance(transport, FetchTransport)  # noqa: S101 - it made this thread's consumer
+        survive_header_names()
         consumer = super()._create_worker_consumer(transport)
         # Faust hard-codes fetch_max_wait_ms=1500 and has no setting for the other; both are read at start.
         consumer._fetch_min_bytes = transport.fetch_min_bytes  # noqa: SLF001
         consumer._fetch_max_wait_ms = transport.fetch_max_wait_ms  # noqa: SLF001
         return consumer
+
+    async def on_thread_stop(self) -> None:
+        """Close the consumer."""
+        # With the broker away aiokafka's fetcher raises the cancellation that it has itself asked for.
+        with suppress(asyncio.CancelledError):
+            await super().on_thread_stop()
 
     async def seek_all(self, offsets: Mapping[TP, int]) -> None:
         """Seek assigned partitions, on the consumer's own thread."""
@@ -103,6 +128,30 @@ class FetchConsumerThread(driver.AIOKafkaConsumerThread):
             partition = AiokafkaTopicPartition(tp.topic, tp.partition)
             if partition in assigned:
                 consumer.seek(partition, offset)
+
+    async def commit_as(self, generation: int, offsets: Mapping[TP, int]) -> bool:
+        """Commit what was marked in one generation; return whether it was done.
+
+        Replaces aiokafka's commit, which tries for as long as the broker is away, each time in the generation
+        that it then has: marks made before a rebalance would be committed after it, over those of others.
+
+        Raises:
+            TimeoutError: the broker is away.
+            KafkaError: the broker refused it, and would again.
+
+        """
+        return bool(await self.call_thread(self._commit_as, generation, offsets))
+
+    async def _commit_as(self, generation: int, offsets: Mapping[TP, int]) -> bool:
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001
+        return await asyncio.wait_for(commit_marks(coordinator, generation, offsets), COMMIT_LIMIT_S)
+
+    async def rejoin(self) -> None:
+        """Have the consumer join its group anew, soon."""
+        await self.cast_thread(self._rejoin)
+
+    async def _rejoin(self) -> None:
+        self._ensure_consumer()._coordinator.request_rejoin()  # noqa: SLF001
 
     async def keep_polling(self) -> None:
         """Tell aiokafka that we are alive although nothing may be fetched now."""
@@ -203,11 +252,27 @@ class FetchConsumer(driver.Consumer):
     def _new_offset(self, tp: TP) -> int | None:
         return self._owner.mark(tp)
 
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        generation = self._owner.generation
+        if generation is None:
+            return False
+        try:
+            return await cast(FetchConsumerThread, self._thread).commit_as(generation, offsets)
+        except _FENCED:
+            self._owner.not_committed("the group has gone on without us", final=True)
+        except TimeoutError:
+            self._owner.not_committed(f"no answer within {COMMIT_LIMIT_S:g} s", final=False)
+        return False
+
+    async def rejoin(self) -> None:
+        """Join the group anew, soon: what we hold may be others'."""
+        await cast(FetchConsumerThread, self._thread).rejoin()
+
     async def wait_empty(self) -> None:
         """Drain for a bounded time, then commit the marks. Replaces waiting for acknowledgements."""
         await self._owner.drain()
-        with suppress(TimeoutError):  # aiokafka would try for as long as the broker is away
-            await asyncio.wait_for(self.commit(start_new_transaction=False), COMMIT_LIMIT_S)
+        with suppress(TimeoutError):  # where not even the consumer's thread answers
+            await asyncio.wait_for(self.commit(start_new_transaction=False), 2 * COMMIT_LIMIT_S)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Do nothing: it looks for acknowledgements that we do not use, and would cry wolf."""
@@ -243,6 +308,32 @@ class FetchApp(faust.App):
     def fetched_topics(self, names: Iterable[str]) -> Any:
         """Return the topics as one stream of fetches, without acknowledgements."""
         return self.topic(*names, schema=FetchSchema(), acks=False)
+
+
+async def commit_marks(coordinator: Any, generation: int, offsets: Mapping[TP, int]) -> bool:
+    """Commit through aiokafka's coordinator, again and again while the broker is away, in one generation.
+
+    Returns False, with nothing sent, once the coordinator is in another one. The broker refuses whoever is
+    not in the group's generation, and that is all the fencing that marks need: each is true for good, and no
+    more than a late one could take back what others have committed since.
+
+    Raises:
+        KafkaError: the broker refused it, and would again.
+
+    """
+    marks = {AiokafkaTopicPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
+    while True:
+        await coordinator.ensure_coordinator_known()
+        async with coordinator._commit_lock:  # noqa: SLF001
+            if coordinator.generation != generation:
+                return False
+            try:
+                await coordinator._do_commit_offsets(None, marks)  # noqa: SLF001 - the request is made at once
+                return True
+            except KafkaError as exc:
+                if isinstance(exc, _FENCED) or not exc.retriable:
+                    raise
+        await asyncio.sleep(COMMIT_AGAIN_S)
 
 
 async def fetches(stream: Any) -> AsyncIterator[Fetch]:

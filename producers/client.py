@@ -77,8 +77,8 @@ class PublisherSettings:
 class ClientErrors:
     """What the client last said about its connections; delivery reports only say that time ran out."""
 
-    def __init__(self, secrets: frozenset[str]) -> None:
-        self._secrets = secrets
+    def __init__(self, secrets: frozenset[str], aloud: bool = True) -> None:
+        self._secrets, self._aloud = secrets, aloud
         self._first: dict[str, str] = {}
         self._last: dict[str, str] = {}
 
@@ -88,7 +88,7 @@ class ClientErrors:
         new = name not in self._first
         self._first.setdefault(name, text)
         self._last[name] = text
-        if new and name not in _ONE_BROKER:
+        if self._aloud and new and name not in _ONE_BROKER:
             _LOG.warning("kafka client: %s", self.reason(error))
 
     def clear(self) -> None:
@@ -121,7 +121,7 @@ def open_client(client: Mapping[str, object], settings: PublisherSettings) -> tu
         ConfigurationError: an option is unknown, wrong, or not the caller's to choose.
 
     """
-    errors = ClientErrors(_secrets(client))
+    errors = ClientErrors(secrets_of(client))
     options = {**client_options(client, settings), "error_cb": errors.note}
     try:
         return Producer(options, logger=_LOG), errors
@@ -153,7 +153,8 @@ def client_options(client: Mapping[str, object], settings: PublisherSettings) ->
     return {**_DEFAULTS, **client, **ours, **_FIXED}
 
 
-def _secrets(client: Mapping[str, object]) -> frozenset[str]:
+def secrets_of(client: Mapping[str, object]) -> frozenset[str]:
+    """Return what of a client's options must never be shown."""
     named = (str(value) for key, value in client.items() if any(word in key for word in _SECRET))
     return frozenset(value for value in named if value)
 

@@ -6,7 +6,8 @@
 
 An epoch is one unbroken run of samples. A frame that the sink refused is missing before anything of it was
 published, as if the microphone had lost it: the next one opens an epoch. (A frame that was taken and could
-not be delivered is a gap inside its epoch: later frames of it may already be on their way.)
+not be delivered is a gap inside its epoch: later frames of it may already be on their way.) A sink may end an
+epoch, too: what follows goes another way.
 """
 
 import logging
@@ -25,18 +26,17 @@ _LOG = logging.getLogger(__name__)
 
 SAY_AGAIN_S = 10.0
 """While sound goes on being lost, one line in so many seconds."""
-NO_ROOM = "the publisher's buffer is full"
 
 
 class FrameSink(Protocol):
     """Where frames go; `FramePublisher` is one."""
 
-    def publish(self, sensor: str, frame: AudioFrame) -> None:
-        """Take a frame at once or raise BufferFullError."""
+    def publish(self, sensor: str, frame: AudioFrame) -> bool | None:
+        """Take a frame at once or raise BufferFullError; False: it was the last of its epoch."""
         ...
 
-    def publish_waiting(self, sensor: str, frame: AudioFrame, stop: Event | None = None) -> None:
-        """Take a frame when there is room; raise BufferFullError if `stop` is set before."""
+    def publish_waiting(self, sensor: str, frame: AudioFrame, stop: Event | None = None) -> bool | None:
+        """Take a frame when there is room, as `publish`; raise BufferFullError if `stop` is set before."""
         ...
 
     def partition_count(self) -> int | None:
@@ -186,30 +186,29 @@ class Outlet:
         self._next_check_us = self._clock.monotonic_us() + round(1e6 * self._way.partition_check_s)
 
     def _send(self, frames: list[AudioFrame]) -> None:
-        taken = [self._taken(frame) for frame in frames]
-        if not all(taken):
+        goes_on = [self._goes_on_after(frame) for frame in frames]
+        if not all(goes_on):
             self.restart()
 
-    def _taken(self, frame: AudioFrame) -> bool:
+    def _goes_on_after(self, frame: AudioFrame) -> bool:
         try:
-            self._hand_over(frame)
-        except BufferFullError:
+            goes_on = self._hand_over(frame)
+        except BufferFullError as exc:
             self.played.refused += 1
-            self._count(Loss(frame.samples, NO_ROOM))
+            self._count(Loss(frame.samples, exc.why))
             return False
         self.played.frames += 1
         self.played.samples += frame.samples
         self.played.epochs += frame.epoch != self._epoch
         self._epoch = frame.epoch
-        return True
+        return goes_on is not False
 
     def _count(self, loss: Loss) -> None:
         self.played.losses += 1
         self.played.lost_samples += loss.samples or 0
         self._losses.add(loss, self._rate_hz)
 
-    def _hand_over(self, frame: AudioFrame) -> None:
+    def _hand_over(self, frame: AudioFrame) -> bool | None:
         if self._way.waits_until is None:
-            self._sink.publish(self._sensor, frame)
-        else:
-            self._sink.publish_waiting(self._sensor, frame, self._way.waits_until)
+            return self._sink.publish(self._sensor, frame)
+        return self._sink.publish_waiting(self._sensor, frame, self._way.waits_until)

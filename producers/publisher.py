@@ -48,6 +48,8 @@ class _Sensor:
     acknowledged_samples: int = 0
     lost_frames: int = 0
     """Failed since the last frame that was delivered."""
+    partition: int | None = None
+    """Where the last one that was delivered is."""
 
 
 class FramePublisher:
@@ -92,6 +94,17 @@ class FramePublisher:
         with self._lock:
             return {name: sensor.acknowledged_samples for name, sensor in self._sensors.items()}
 
+    @property
+    def partitions(self) -> set[int]:
+        """Where frames of our sensors were acknowledged last."""
+        with self._lock:
+            return {s.partition for s in self._sensors.values() if s.partition is not None}
+
+    def partition_of(self, sensor: str) -> int | None:
+        """Return where a frame of a sensor was acknowledged last."""
+        known = self._sensors.get(sensor)
+        return None if known is None else known.partition
+
     def publish(self, sensor: str, frame: AudioFrame) -> None:
         """Hand a frame to the client and return at once.
 
@@ -106,7 +119,7 @@ class FramePublisher:
         except BufferError:
             raise self._full(sensor) from None
         finally:
-            self._producer.poll(0)
+            self._serve(0.0)
 
     def publish_waiting(self, sensor: str, frame: AudioFrame, stop: Event | None = None) -> None:
         """Hand a frame to the client as soon as there is room.
@@ -126,14 +139,14 @@ class FramePublisher:
             except BufferError:
                 if stop is not None and stop.is_set():
                     raise self._full(sensor) from None
-                self._producer.poll(ROOM_POLL_S)
+                self._serve(ROOM_POLL_S)
             else:
-                self._producer.poll(0)
+                self._serve(0.0)
                 return
 
     def poll(self, timeout_s: float = 0.0) -> None:
         """Serve delivery reports, waiting up to `timeout_s` for the first."""
-        self._producer.poll(timeout_s)
+        self._serve(timeout_s)
 
     def partition_count(self, timeout_s: float = 1.0) -> int | None:
         """Ask the broker how many partitions the topic has; None if it does not say in time, or has no topic.
@@ -157,12 +170,13 @@ class FramePublisher:
     def close(self, timeout_s: float) -> int:
         """Deliver what is buffered, give up the rest; return how many frames were taken and not delivered."""
         if left := self.flush(timeout_s):
-            _LOG.error(
-                "%s: giving up %d frames that were not delivered in %g s", self._topic, left, timeout_s
-            )
+            self._say_given_up(left, timeout_s)
             self._producer.purge()
             self._producer.flush(timeout_s)
         return self.counts.failed + self.counts.buffered
+
+    def _serve(self, timeout_s: float) -> None:
+        self._producer.poll(timeout_s)
 
     def _hand_over(self, sensor: _Sensor, frame: AudioFrame) -> None:
         delivered = partial(self._delivered, sensor, frame)
@@ -180,7 +194,7 @@ class FramePublisher:
             self._refused += 1
             first, self._full_said = not self._full_said, True
         if first:  # one line until there is room again
-            _LOG.error("%s: sound is being lost", full)
+            self._say_full(full)
         return full
 
     def _refusal(self, error: KafkaError, frame: AudioFrame) -> Exception:
@@ -204,6 +218,7 @@ class FramePublisher:
         with self._lock:
             self._acknowledged += 1
             sensor.acknowledged_samples += frame.samples
+            sensor.partition = record.partition()
         self._errors.clear()
         if sensor.lost_frames:
             self._recovered(sensor, frame)
@@ -218,26 +233,38 @@ class FramePublisher:
             sensor.lost_frames += 1
             first = sensor.lost_frames == 1
         if first:  # one line for each sensor and outage: a broker that is away fails 50 frames a second
-            _LOG.error(
-                "%s: a frame of %s was not delivered: %s; sound from sample %d on is missing",
-                self._topic,
-                sensor.name,
-                self._errors.reason(error),
-                frame.first_sample,
-            )
+            self._say_lost(sensor.name, frame, self._errors.reason(error))
         if self._on_delivery is not None:
             self._on_delivery(sensor.name, frame, None, None)
 
     def _recovered(self, sensor: _Sensor, frame: AudioFrame) -> None:
         with self._lock:
             lost, sensor.lost_frames = sensor.lost_frames, 0
+        self._say_recovered(sensor.name, frame, lost)
+
+    def _say_full(self, full: BufferFullError) -> None:
+        _LOG.error("%s: sound is being lost", full)
+
+    def _say_lost(self, sensor: str, frame: AudioFrame, reason: str) -> None:
+        _LOG.error(
+            "%s: a frame of %s was not delivered: %s; sound from sample %d on is missing",
+            self._topic,
+            sensor,
+            reason,
+            frame.first_sample,
+        )
+
+    def _say_recovered(self, sensor: str, frame: AudioFrame, lost: int) -> None:
         _LOG.warning(
             "%s: frames of %s are delivered again from sample %d on; %d were lost",
             self._topic,
-            sensor.name,
+            sensor,
             frame.first_sample,
             lost,
         )
+
+    def _say_given_up(self, frames: int, timeout_s: float) -> None:
+        _LOG.error("%s: giving up %d frames that were not delivered in %g s", self._topic, frames, timeout_s)
 
 
 def _key(name: str) -> bytes:

@@ -107,7 +107,8 @@ def to_int16(sound: NDArray[np.floating[Any]]) -> NDArray[np.int16]:
 
     Times 32768, rounded half to even, clipped to -32768 .. 32767. NaN is silence.
     """
-    scaled = np.rint(sound * float(FULL_SCALE))
+    with np.errstate(over="ignore"):  # a float32 near its end becomes infinite, and is clipped as it would be
+        scaled = np.rint(sound * float(FULL_SCALE))
     clipped = np.clip(
         np.nan_to_num(scaled, nan=0.0, posinf=np.inf, neginf=-np.inf), -FULL_SCALE, FULL_SCALE - 1
     )

@@ -4,8 +4,9 @@
     00    | schema id, big-endian, 4 bytes                  | Avro     Confluent's framing, with a registry
     {     | the rest of a JSON object                                  what services read; never a frame
 
-Every version of every schema that was ever released ships in `schemas/avro/NAME.VERSION.avsc`, so readers are
-upgraded before writers. What a registry does not know yet is asked for by the shell (`Codec.resolve`).
+Every version of every schema that was ever released ships in `schemas/avro/NAME.VERSION.avsc`, and what was
+written before in `draft-NAME.VERSION.avsc`, so readers are upgraded before writers. What a registry does not
+know yet is asked for by the shell (`Codec.resolve`).
 """
 
 import json
@@ -15,6 +16,7 @@ from dataclasses import asdict
 from enum import StrEnum
 from importlib.resources import files
 from io import BytesIO
+from math import isfinite
 from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 import fastavro
@@ -34,6 +36,9 @@ IN_JSON = frozenset(kind.NAME for kind in (Detection, Coverage, SensorState))
 """What may be written in JSON; frames, which are many and mostly samples, never are."""
 _SINGLE_OBJECT_HEADER_BYTES, _CONFLUENT_HEADER_BYTES = 10, 5
 _MAX_REGISTRY_SCHEMAS = 1000
+_DRAFT = "draft-"
+_INT32 = -(1 << 31), (1 << 31) - 1
+"""Avro's int, which fastavro reads like a long."""
 _MIN_AT_ONCE = 20
 """Of fewer values, reading them one by one is quicker."""
 _UNREADABLE = (
@@ -46,6 +51,8 @@ _UNREADABLE = (
     struct.error,
     fastavro.read.SchemaResolutionError,
 )
+_NO_SCHEMA = (ValueError, SchemaParseException, LookupError, TypeError, AttributeError, RecursionError)
+"""What fastavro raises of JSON that is no schema; anybody may have put it there."""
 
 Schema = dict[str, Any]
 
@@ -74,6 +81,16 @@ R = TypeVar("R", bound=Record)
 
 def released_schemas() -> dict[str, list[Schema]]:
     """Return every released schema by record name, oldest version first."""
+    return {name: versions for name, versions in _shipped().items() if not name.startswith(_DRAFT)}
+
+
+def draft_schemas() -> dict[str, list[Schema]]:
+    """Return what was written before a first version was released, by record name; only read."""
+    shipped = _shipped().items()
+    return {name.removeprefix(_DRAFT): versions for name, versions in shipped if name.startswith(_DRAFT)}
+
+
+def _shipped() -> dict[str, list[Schema]]:
     found: dict[str, list[tuple[int, Schema]]] = {}
     for file in files("schemas").joinpath("avro").iterdir():
         name, version, _ = file.name.split(".")
@@ -109,6 +126,7 @@ class Codec:
         self._registry, self._subjects, self._output = registry, dict(subjects or {}), output
         self._others = tuple(others)
         self._newest: dict[str, Any] = {}
+        self._ints: dict[str, tuple[str, ...]] = {}
         self._headers: dict[str, bytes] = {}
         self._writers: dict[bytes, tuple[str | None, Any]] = {}
         for name, versions in released_schemas().items():
@@ -117,8 +135,12 @@ class Codec:
                 header = SINGLE_OBJECT + avro_fingerprint(schema)
                 self._writers[header] = name, parsed
                 self._newest[name] = parsed
+                self._ints[name] = _int_fields(schema)
                 if registry is None:
                     self._headers[name] = header
+        for name, versions in draft_schemas().items():
+            for schema in versions:
+                self._writers[SINGLE_OBJECT + avro_fingerprint(schema)] = name, fastavro.parse_schema(schema)
 
     def prepare(self, *kinds: type[Record]) -> None:
         """Register what will be written, so that a registry that refuses it is heard of now. Blocks.
@@ -222,7 +244,11 @@ class Codec:
             raise MalformedRecordError(f"not the Avro of {name}: {exc or type(exc).__name__}") from exc
         if body.tell() != len(value):
             raise MalformedRecordError(f"{len(value) - body.tell()} bytes follow the {name}; accepted: none")
-        return cast(dict[str, Any], fields)
+        found = cast(dict[str, Any], fields)
+        if name != AudioFrame.NAME:  # it has limits of its own, and no doubles
+            _check_ints(found, self._ints[name])
+            _check_doubles(found)
+        return found
 
     def _writer(self, kind: str, value: bytes) -> tuple[int, Any]:
         size = _header_bytes(value)
@@ -248,6 +274,10 @@ class Codec:
             f"it begins with {value[:10].hex()}; accepted: c301 and a fingerprint, or 00 and a schema id"
         )
 
+    def knows(self, schema_id: int) -> bool:
+        """Return whether records that name this id in Confluent's framing can be decoded."""
+        return CONFLUENT + schema_id.to_bytes(4) in self._writers
+
     def resolve(self, schema_id: int) -> None:
         """Ask the registry for a schema, so that its records can be decoded. Blocks.
 
@@ -261,11 +291,30 @@ class Codec:
         try:
             schema = bare(json.loads(self._registry.schema(schema_id)))
             parsed, fingerprinted = fastavro.parse_schema(schema), SINGLE_OBJECT + avro_fingerprint(schema)
-        except (ValueError, SchemaParseException) as exc:
+        except _NO_SCHEMA as exc:
             raise UnknownSchemaError(f"id {schema_id}", f"not an Avro schema: {exc}") from exc
         # One of ours is read as ours: nothing to resolve, which costs time for every frame.
         ours = self._writers.get(fingerprinted)
         self._writers[CONFLUENT + schema_id.to_bytes(4)] = ours or (None, parsed)
+
+
+def _int_fields(schema: Schema) -> tuple[str, ...]:
+    return tuple(field["name"] for field in schema["fields"] if field["type"] in ("int", ["null", "int"]))
+
+
+def _check_ints(fields: dict[str, Any], names: Sequence[str]) -> None:
+    for name in names:
+        value = fields[name]
+        if value is not None and not _INT32[0] <= value <= _INT32[1]:
+            raise MalformedRecordError(f"{name} is {value}; accepted: int")
+
+
+def _check_doubles(fields: dict[str, Any]) -> None:
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            _check_doubles(value)
+        elif isinstance(value, float) and not isfinite(value):
+            raise MalformedRecordError(f"{name} is {value}; accepted: a finite number")
 
 
 def _header_bytes(value: bytes) -> int:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
+from schemas.errors import MalformedRecordError
+
 
 class DetectionState(StrEnum):
     """ACTIVE is published at a detection's first window, ENDED at its end, with the same id."""
@@ -48,5 +50,12 @@ class Detection:
 
     @classmethod
     def from_wire(cls, fields: dict[str, Any]) -> Self:
-        """Build a detection from decoded Avro fields."""
+        """Build a detection from decoded fields.
+
+        Raises:
+            MalformedRecordError: its rate is none, by which nobody could say when it was.
+
+        """
+        if fields["sample_rate_hz"] < 1:
+            raise MalformedRecordError(f"sample_rate_hz is {fields['sample_rate_hz']}; accepted: 1 or more")
         return cls(**{**fields, "state": DetectionState(fields["state"])})

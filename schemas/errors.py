@@ -6,6 +6,7 @@ EarwitnessError
 │   ├── InvalidFrameError      a field of a frame is outside what we accept
 │   ├── StaleEpochError        a live sensor's older epoch: two producers for one sensor?
 │   └── UnknownSchemaError     nobody can tell how the record was written
+├── BacklogFullError       so much waits to be scored that what was fetched must wait, too
 ├── SchemaUnresolvedError  the registry must be asked first: ask, then decode again
 ├── ScorerError            a scorer's final word on a batch: its windows are FAILED
 ├── CaptureError           a source cannot be read: stop this sensor, say which
@@ -60,6 +61,10 @@ class SchemaUnresolvedError(EarwitnessError):
     def __init__(self, schema_id: int) -> None:
         self.schema_id = schema_id
         super().__init__(f"schema id {schema_id} has not been looked up in the registry yet")
+
+
+class BacklogFullError(EarwitnessError):
+    """More windows wait than may: the next records are to be taken when fewer do."""
 
 
 class ScorerError(EarwitnessError):

@@ -16,6 +16,9 @@ MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 1_000, 384_000
 MAX_CHANNELS = 16
 MAX_VALUES = 1 << 20
 """Samples times channels in one frame: 65 s at 16 kHz mono, 2 MiB once decoded to int16."""
+MAX_FRAME_S = 66
+"""As long as so many values last at 16 kHz: FLAC of silence could hold hours in a few bytes, and every window
+of them would be cut and scored."""
 MAX_DATA_BYTES = 4 * MAX_VALUES
 MAX_SAMPLE = 1 << 62
 MAX_TIME_US = 253_402_300_799_999_999
@@ -69,6 +72,7 @@ class AudioFrame:
             and 0 < self.samples * self.channels <= MAX_VALUES
             and 0 < self.channels <= MAX_CHANNELS
             and MIN_SAMPLE_RATE_HZ <= self.sample_rate_hz <= MAX_SAMPLE_RATE_HZ
+            and self.samples <= MAX_FRAME_S * self.sample_rate_hz
             and 0 <= self.first_sample <= MAX_SAMPLE
             and 0 <= self.captured_at_us <= MAX_TIME_US
         ):
@@ -78,7 +82,8 @@ class AudioFrame:
         _check_epoch(self.epoch)
         _check_range("sample_rate_hz", self.sample_rate_hz, MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ)
         _check_range("channels", self.channels, 1, MAX_CHANNELS)
-        _check_range("samples", self.samples, 1, MAX_VALUES // self.channels)
+        most = min(MAX_VALUES // self.channels, MAX_FRAME_S * self.sample_rate_hz)
+        _check_range("samples", self.samples, 1, most)
         _check_range("first_sample", self.first_sample, 0, MAX_SAMPLE)
         _check_range("captured_at_us", self.captured_at_us, 0, MAX_TIME_US)
         self._check_data()

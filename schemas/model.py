@@ -15,6 +15,10 @@ from schemas.errors import ConfigurationError
 MODEL_FILE, SPEC_FILE = "model.onnx", "spec.json"
 MAX_LABELS = 4096
 MAX_WINDOW_SAMPLES = 60 * 192_000
+MAX_BATCH_SAMPLES = 1 << 24
+"""In one batch of a graph that takes one size only: a window that is alone is filled up to it."""
+MAX_SPEC_BYTES = 16 << 20
+"""Twice what the most and longest labels take."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Label = Annotated[str, Field(min_length=1, max_length=128)]
@@ -30,7 +34,7 @@ class ModelInput(_Frozen):
 
     name: Annotated[str, Field(min_length=1)] = "audio"
     dtype: Literal["int16", "float32"] = "int16"
-    scale: Annotated[float, Field(gt=0.0)] = 1.0
+    scale: Annotated[float, Field(gt=0.0, le=1e30)] = 1.0
     batch: Annotated[int, Field(ge=1, le=4096)] | None = None
     """The one batch size that the graph accepts, or None where any will do."""
 
@@ -69,6 +73,11 @@ class ModelSpec(_Frozen):
                 f"hop_samples {self.hop_samples} is more than window_samples {self.window_samples}: "
                 "sound between two windows would never be heard"
             )
+        if (self.input.batch or 1) * self.window_samples > MAX_BATCH_SAMPLES:
+            raise ValueError(
+                f"input.batch {self.input.batch} times window_samples {self.window_samples} is more than "
+                f"{MAX_BATCH_SAMPLES}: every window would cost as much"
+            )
         if self.m > self.n:
             raise ValueError(f"m {self.m} of n {self.n} windows can never be reached")
         if len(set(self.labels)) != len(self.labels):
@@ -102,6 +111,14 @@ def read_spec(directory: Path) -> ModelSpec:
             not those that the spec's digest names.
 
     """
+    try:
+        return _read_spec(directory)
+    except OSError as exc:
+        accepted = f"a directory whose {MODEL_FILE} and {SPEC_FILE} can be read: {exc.strerror}"
+        raise ConfigurationError("model.path", str(directory), accepted) from exc
+
+
+def _read_spec(directory: Path) -> ModelSpec:
     for file in (SPEC_FILE, MODEL_FILE):
         if not (directory / file).is_file():
             raise ConfigurationError(
@@ -109,8 +126,13 @@ def read_spec(directory: Path) -> ModelSpec:
                 str(directory),
                 f"a directory with {MODEL_FILE} and {SPEC_FILE}; {file} is missing",
             )
+    with (directory / SPEC_FILE).open("rb") as opened:
+        text = opened.read(MAX_SPEC_BYTES + 1)
+    if len(text) > MAX_SPEC_BYTES:
+        accepted = f"a {SPEC_FILE} of at most {MAX_SPEC_BYTES} bytes"
+        raise ConfigurationError("model.path", str(directory), accepted)
     try:
-        spec = ModelSpec.model_validate_json((directory / SPEC_FILE).read_bytes())
+        spec = ModelSpec.model_validate_json(text)
     except ValidationError as exc:
         raise ConfigurationError(
             "model.path", str(directory), f"a valid {SPEC_FILE}: {_reasons(exc)}"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from schemas.frame import (
     EPOCH_BYTES,
+    MAX_FRAME_S,
     MAX_SAMPLE,
     MAX_SAMPLE_RATE_HZ,
     MAX_TIME_US,
@@ -98,6 +99,7 @@ def _read(
     plain &= (samples > 0) & (samples <= 2 * MAX_VALUES) & (size == 2 * samples)
     plain &= sizes == data_at + samples
     plain &= (rate_hz >= 2 * MIN_SAMPLE_RATE_HZ) & (rate_hz <= 2 * MAX_SAMPLE_RATE_HZ)
+    plain &= samples <= MAX_FRAME_S * rate_hz
     plain &= (first <= 2 * MAX_SAMPLE) & (captured_us <= 2 * MAX_TIME_US)
     frames = zip(
         (first >> 1).tolist(),

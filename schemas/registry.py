@@ -1,8 +1,10 @@
 """Schema registry: ids to Avro schemas and back, through Confluent's client.
 
-The client blocks: the shell calls it outside its event loop.
+The client blocks: the shell calls it outside its event loop. One that is away is asked again after a moment
+at the earliest: whoever reads a thousand records then waits for it a few times, and not a thousand times.
 """
 
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from schemas.errors import ConfigurationError, SchemaUnresolvedError, UnknownSchemaError
@@ -10,7 +12,14 @@ from schemas.errors import ConfigurationError, SchemaUnresolvedError, UnknownSch
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import SchemaRegistryClient
 
-NOT_FOUND = 404
+BAD_REQUEST, NOT_FOUND, SERVER_ERROR = 400, 404, 500
+DENIED, NO_ANSWERS = (401, 403), (401, 403, 408, 429)
+"""Statuses that say nothing of a schema, as those from 500 on do: with a right password there may be one."""
+MAX_ID = 2**31 - 1
+AWAY_S = 0.4
+"""For how long one that gave no answer is not asked again."""
+BOUNDED = {"timeout": 3.0, "max.retries": 1, "retries.wait.ms": 200}
+"""Options for the client: one that hangs is given up after about 6 s. Without them it waits for ever."""
 
 
 class SchemaRegistry(Protocol):
@@ -35,7 +44,7 @@ class ConfluentRegistry:
     """A registry that speaks Confluent's protocol, such as Confluent's own, Karapace or Apicurio."""
 
     def __init__(self, client: "SchemaRegistryClient") -> None:
-        self._client = client
+        self._client, self._away_until_s = client, 0.0
 
     def register(self, subject: str, schema: str) -> int:
         """Return the id of an Avro schema (JSON text) under a subject, registering it if need be.
@@ -49,11 +58,26 @@ class ConfluentRegistry:
         try:
             return int(self._client.register_schema(subject, Schema(schema, "AVRO")))
         except Exception as exc:
-            accepted = f"a registry that answers and takes {subject}: {exc}"
-            raise ConfigurationError("registry.url", "not usable", accepted) from exc
+            key = "registry.url"
+            if getattr(exc, "http_status_code", None) in DENIED:
+                key = "registry.user or registry.password"
+            # Not every error of the HTTP library has a text.
+            accepted = f"a registry that answers and takes {subject}: {exc or type(exc).__name__}"
+            raise ConfigurationError(key, "not usable", accepted) from exc
 
     def schema(self, schema_id: int) -> str:
         """Return the Avro schema (JSON text) with this id."""
+        if schema_id > MAX_ID:
+            raise UnknownSchemaError(f"id {schema_id}", "registries count in 31 bits")
+        if monotonic() < self._away_until_s:
+            raise SchemaUnresolvedError(schema_id)
+        try:
+            return self._ask(schema_id)
+        except SchemaUnresolvedError:
+            self._away_until_s = monotonic() + AWAY_S
+            raise
+
+    def _ask(self, schema_id: int) -> str:
         from confluent_kafka.schema_registry.error import SchemaRegistryError
 
         try:
@@ -61,6 +85,8 @@ class ConfluentRegistry:
         except SchemaRegistryError as exc:
             if exc.http_status_code == NOT_FOUND:
                 raise UnknownSchemaError(f"id {schema_id}", "the registry has none") from exc
+            if BAD_REQUEST <= exc.http_status_code < SERVER_ERROR and exc.http_status_code not in NO_ANSWERS:
+                raise UnknownSchemaError(f"id {schema_id}", f"the registry says: {exc}") from exc
             raise SchemaUnresolvedError(schema_id) from exc
         except Exception as exc:  # the client lets the errors of its HTTP library through
             raise SchemaUnresolvedError(schema_id) from exc

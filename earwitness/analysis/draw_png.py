@@ -1,17 +1,18 @@
 """Timeline -> a picture: level, what was listened to, detections, over the same UTC axis."""
 
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from earwitness.analysis.outcome import NOT_HEARD
 from earwitness.analysis.timeline import Timeline
-from earwitness.analysis.wanted import utc_text
+from earwitness.analysis.wanted import utc_text, utc_time
 from schemas.coverage import Outcome
 from schemas.errors import ConfigurationError
 
 INCHES, DPI = (16, 9), 100
 MAX_LABELS, QUIETEST_DBFS = 30, -80.0
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 COLOURS = {
     Outcome.SCORED.value: ("#2e9e5b", "scored"),
     Outcome.SHORT.value: ("#f2d14a", "short"),
@@ -112,7 +113,7 @@ def _axis(axes: Any, timeline: Timeline) -> None:
 
 def _time(time_us: int) -> float:
     """Return a time in matplotlib's unit: days since 1970, UTC."""
-    return time_us / 86_400e6
+    return (utc_time(time_us) - _1970) / timedelta(days=1)
 
 
 def _bar(start_us: int, end_us: int) -> tuple[float, float]:

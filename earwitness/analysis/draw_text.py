@@ -1,13 +1,12 @@
 """Timeline -> lines of text as wide as the terminal; what it says does not depend on colour."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 from rich.text import Text
 
 from earwitness.analysis.outcome import NOT_HEARD
 from earwitness.analysis.timeline import Column, Timeline
-from earwitness.analysis.wanted import utc_text
+from earwitness.analysis.wanted import utc_text, utc_time
 from schemas.coverage import Outcome
 
 QUIETEST_DBFS = -80.0
@@ -94,7 +93,7 @@ def _axis(columns: Sequence[Column]) -> Text:
     marks, line = "", ""
     for number, column in enumerate(columns[: 1 - TICK_COLUMNS]):
         if number % TICK_COLUMNS == 0:
-            time = datetime.fromtimestamp(column.start_us // 1_000_000, UTC).strftime("%H:%M:%S")
+            time = utc_time(column.start_us).strftime("%H:%M:%S")
             marks, line = f"{marks:<{number}}╵", f"{line:<{number}}{time}"
     return Text(f"{'':>{MARGIN - 1}}{marks}\n{'UTC':>{MARGIN - 2}} {line}")
 

@@ -8,12 +8,14 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from schemas.errors import ConfigurationError, InvalidFrameError
-from schemas.frame import MAX_SENSOR_BYTES, sensor_of
+from schemas.frame import MAX_SENSOR_BYTES, MAX_TIME_US, sensor_of
 
 _GLOB = re.compile(r"[*?\[]")
 _AGO = re.compile(r"-?(?P<count>\d{1,9}(\.\d{1,9})?)(?P<unit>[smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_US = -62_135_596_800_000_000
+"""The first microsecond of the year 1."""
 
 
 class TimeBase(StrEnum):
@@ -122,4 +124,12 @@ def utc_text(time_us: int | None) -> str:
     """Return microseconds since 1970 as ISO 8601: `2026-01-31T03:12:00.000000Z`; `-` for None."""
     if time_us is None:
         return "-"
-    return (_1970 + timedelta(microseconds=time_us)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return utc_time(time_us).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def utc_time(time_us: int) -> datetime:
+    """Return a time as calendars have it; what lies beyond the years 1 to 9999 is at their edge.
+
+    Sensors' clocks may say anything, and so may records that others wrote.
+    """
+    return _1970 + timedelta(microseconds=min(max(time_us, _FIRST_US), MAX_TIME_US))

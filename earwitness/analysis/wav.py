@@ -10,7 +10,8 @@ bytes are always even in number, so that nothing has to follow them.
 
 import struct
 from dataclasses import dataclass
-from datetime import UTC, datetime
+
+from earwitness.analysis.wanted import utc_time
 
 MAX_RIFF_BYTES = (1 << 32) - 1
 PCM, IEEE_FLOAT = 1, 3
@@ -81,7 +82,7 @@ def time_reference(start_us: int, sample_rate_hz: int) -> int:
 
 
 def _bext(form: WavFormat, metadata: WavMetadata) -> bytes:
-    start = datetime.fromtimestamp(metadata.start_us // 1_000_000, UTC)
+    start = utc_time(metadata.start_us)
     coding = "PCM" if form.dtype == "int16" else "PCM-FLOAT"
     mode = {1: "mono", 2: "stereo"}.get(form.channels, "multitrack")
     history = f"A={coding},F={form.sample_rate_hz},W={8 * form.width},M={mode},T={metadata.originator}\r\n"

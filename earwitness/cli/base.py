@@ -72,7 +72,7 @@ def configure_logging(level: str) -> None:
     form = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     logging.basicConfig(stream=sys.stderr, level=level.upper(), format=form, force=True)
     # These tell much about themselves; what matters of it reaches us as errors.
-    for name in ("aiokafka", "faust", "mode", "librdkafka", "processors.transport"):
+    for name in ("aiokafka", "faust", "mode", "librdkafka", "processors.transport", "httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL)
 
 

@@ -43,6 +43,7 @@ def capture(
     channels: Annotated[int | None, typer.Option(help="Raw, mic: channels; 1 by default.")] = None,
     sample_format: Annotated[str | None, typer.Option(help="Raw: s16le, the default, or f32le.")] = None,
     transport: Annotated[str | None, typer.Option(help="RTSP: tcp, the default, or udp.")] = None,
+    spool: Annotated[Path | None, typer.Option(help="Same as -s spool.directory=…")] = None,
     keep_trying: Annotated[bool, typer.Option(help="Wait for a stream or mic that never worked.")] = False,
     list_devices: Annotated[bool, typer.Option(help="Show the microphones, and end.")] = False,
     verbose: Annotated[bool, typer.Option(help="A line every 10 s where there is no terminal.")] = False,
@@ -51,7 +52,7 @@ def capture(
     """Capture sound as one sensor: recordings, a microphone, a stream, a pipe, a watched folder.
 
     What comes live has a level meter on the terminal. Sound that is lost is said aloud, opens a new epoch,
-    and makes the exit code 1.
+    and makes the exit code 1. With --spool it waits on disk while the broker takes none.
 
     Example: earwitness capture kitchen.wav --sensor kitchen
 
@@ -82,7 +83,8 @@ def capture(
     options = SoundOptions(
         rate, channels, sample_format, transport, keep_trying, watch, new_only, fast, repeat, settle
     )
-    settings, stop = read_settings(config, setting, broker), stop_on_signals()
+    more = {"spool.directory": str(spool) if spool is not None else None}
+    settings, stop = read_settings(config, setting, broker, more=more), stop_on_signals()
     sound = open_sound(source, options, stop)
     report = capture(settings, sound, sensor, how, stop, partial(progress, sensor, verbose=verbose))
     if as_json:
@@ -104,6 +106,45 @@ def _show_devices(as_json: bool) -> None:
             show(dumps(device))
     else:
         show_table(columns, [[str(value) for value in device.values()] for device in for_programs])
+
+
+@app.command(rich_help_panel=FLEET)
+def spool(
+    directory: Annotated[Path, typer.Argument(help="The spool of a capture, which may be running.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what waits in a spool, oldest first, by sensor and epoch.
+
+    Example: earwitness spool /var/lib/earwitness/spool
+    """
+    from dataclasses import asdict
+    from datetime import UTC, datetime
+    from json import dumps
+
+    from producers.spool import what_waits
+    from schemas.identity import epoch_text
+
+    found = what_waits(directory)
+    if as_json:
+        for waiting in found:
+            show(dumps({**asdict(waiting), "epoch": epoch_text(waiting.epoch)}))
+        return
+    rows = [
+        [
+            waiting.sensor,
+            epoch_text(waiting.epoch),
+            str(waiting.frames),
+            f"{waiting.sound_s:.2f}",
+            *(
+                datetime.fromtimestamp(at_us / 1e6, UTC).isoformat(timespec="milliseconds")
+                for at_us in (waiting.first_us, waiting.last_us)
+            ),
+        ]
+        for waiting in found
+    ]
+    show_table(("sensor", "epoch", "frames", "seconds", "captured from", "to"), rows)
+    frames, sound_s = sum(w.frames for w in found), sum(w.sound_s for w in found)
+    complain(f"{frames} frames wait, {sound_s:.2f} s of sound")
 
 
 @app.command(rich_help_panel=FLEET)

@@ -12,10 +12,24 @@ from earwitness.cli.base import (
     Config,
     Set,
     app,
+    complain,
     read_settings,
     show,
     show_table,
 )
+
+ROLES = "sensors, worker, backfill-worker, shadow-worker, detections-consumer, analyst, operator"
+OneRole = Annotated[str, typer.Option("--role", help=f"One of {ROLES}.")]
+Principal = Annotated[str, typer.Option(help="Whom Kafka knows, such as User:anna.")]
+Tenants = Annotated[
+    list[str] | None, typer.Option("--tenant", help="Instead of topics.tenants; may be given again.")
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        help="A consumer group, or PREFIX*. By default of workers worker.group, of readers their NAME-*."
+    ),
+]
 
 topics_app = typer.Typer(help="The topics of a tenant.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics", rich_help_panel=OPERATE)
@@ -73,3 +87,44 @@ def describe(
         show_table(("topic", *columns), rows)
     if len(found) < len(names):
         raise typer.Exit(WENT_WRONG)
+
+
+@topics_app.command()
+def acls(
+    role: OneRole,
+    principal: Principal,
+    config: Config = None,
+    setting: Set = None,
+    broker: Broker = None,
+    tenant: Tenants = None,
+    group: Group = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Write them; needs ALTER on the cluster.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the least rights that a role needs, as `kafka-acls` takes them; with --apply, write them.
+
+    Rights are added, never taken away. Without --apply nobody is asked anything.
+
+    Example: earwitness topics acls --role sensors --principal User:hall --tenant acme
+    """
+    from dataclasses import asdict
+    from json import dumps
+
+    from earwitness.acls import Grant, default_group, read_role, rights_of
+    from earwitness.topics import TopicAdmin
+    from schemas.topics import Topics
+
+    tenants = {"topics.tenants": None if tenant is None else dumps(tenant)}
+    settings, what = read_settings(config, setting, broker, None, tenants), read_role(role)
+    group = group or default_group(what, principal, settings.worker.group)
+    rights = {right for name in settings.topics.tenants for right in rights_of(what, Topics(name), group)}
+    grant = Grant(principal, tuple(sorted(rights)))
+    if apply:
+        TopicAdmin(settings.kafka.librdkafka()).allow(grant)
+        complain(f"{principal} may do what {what} do: {len(rights)} ACLs")
+    if as_json:
+        for right in grant.rights:
+            show(dumps({"principal": principal, **asdict(right)}))
+    elif not apply:
+        for command in grant.commands(settings.kafka.bootstrap_servers):
+            show(command)

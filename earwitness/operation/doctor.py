@@ -17,6 +17,7 @@ from earwitness.operation.checks.local import model, registry, versions
 from earwitness.operation.checks.said import coverage, dead_letters, sensors
 from earwitness.operation.checks.scoring import scoring
 from earwitness.operation.checks.workers import workers
+from processors.reasons import first_answer
 from schemas.errors import ConfigurationError, EarwitnessError
 
 logger = logging.getLogger(__name__)
@@ -68,13 +69,15 @@ def _away(case: Case) -> Finding | None:
     """Say that no broker answers, if none does, and why as far as the client knows."""
     servers = case.settings.kafka.bootstrap_servers
     try:
-        case.admin.list_topics(timeout=TIMEOUT_S)
-    except KafkaException as exc:
-        case.admin.poll(0)
-        reason = case.heard[0] if case.heard else exc.args[0].str()
-        found = (
-            f"{servers} does not answer within {TIMEOUT_S:g} s: {reason}; nothing else was looked at there"
+        first_answer(
+            lambda timeout_s: case.admin.list_topics(timeout=timeout_s),
+            case.reasons,
+            case.admin.poll,
+            TIMEOUT_S,
         )
+    except KafkaException as exc:
+        why = case.reasons.why() or f"; it says: {exc.args[0].str()}"
+        found = f"{servers} does not answer within {TIMEOUT_S:g} s{why}; nothing else was looked at there"
         return broken(
             "brokers", found, "see to kafka.bootstrap_servers, the network, the brokers, the password"
         )

@@ -175,7 +175,7 @@ def read_frame(codec: Codec, letter: Letter) -> AudioFrame:
         raise MalformedRecordError(letter.message)
     kept = dict(letter.letter.headers)
     if letter.record.value is None and "earwitness-value-bytes" in kept:
-        size = (kept["earwitness-value-bytes"] or b"?").decode()
+        size = (kept["earwitness-value-bytes"] or b"?").decode("utf-8", "replace")
         raise MalformedRecordError(
             f"its {size} bytes were too many for a letter: they stay at {letter.original}"
         )

@@ -138,6 +138,8 @@ class Decoder:
     def _read_format(self) -> Format:
         if self._sound is None:
             raise CaptureError(self._name, "it holds no sound")
+        if self._sound.codec_context is None:
+            raise CaptureError(self._name, "FFmpeg cannot decode its sound")
         rate_hz, channels = int(self._sound.rate or 0), int(self._sound.channels or 0)
         if not MIN_SAMPLE_RATE_HZ <= rate_hz <= MAX_SAMPLE_RATE_HZ:
             accepted = f"{MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ} Hz"

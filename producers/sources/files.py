@@ -6,6 +6,7 @@ here, so that a broken recording is an error and not a quiet one.
 
 import re
 from collections.abc import Iterator
+from os.path import isdir, isfile  # pathlib's raise where a name is too long
 from pathlib import Path
 
 import soundfile
@@ -38,9 +39,9 @@ def files_in(path: Path) -> list[Path]:
         CaptureError: there is nothing at this path, or no sound in this folder.
 
     """
-    if path.is_file():
+    if isfile(path):
         return [path]
-    if not path.is_dir():
+    if not isdir(path):
         raise CaptureError(str(path), "there is no such file or folder")
     extensions = audio_extensions()
     found = sorted(file for file in path.rglob("*") if _is_audio(file, extensions))
@@ -106,7 +107,7 @@ class FileSource:
             raise CaptureError(self.name, f"it ends after {done} of {self._samples} samples: was it cut off?")
 
     def _open(self) -> soundfile.SoundFile:
-        if not self._path.is_file():
+        if not isfile(self._path):
             raise CaptureError(self.name, "there is no such file")
         try:
             return soundfile.SoundFile(self._path)

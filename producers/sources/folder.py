@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from os.path import isdir, isfile  # pathlib's raise where a name is too long
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -43,7 +44,7 @@ def open_file(path: Path) -> Source:
     """
     known = _extension(path) in audio_extensions()
     try:
-        return FileSource(path) if known or not path.is_file() else ContainerSource(path)
+        return FileSource(path) if known or not isfile(path) else ContainerSource(path)
     except UnicodeEncodeError as exc:
         raise CaptureError(ascii(str(path)), "its name is not UTF-8: rename it") from exc
 
@@ -55,9 +56,9 @@ def recordings_in(path: Path) -> list[Path]:
         CaptureError: there is nothing at this path, or no sound in this folder.
 
     """
-    if path.is_file():
+    if isfile(path):
         return [path]
-    if not path.is_dir():
+    if not isdir(path):
         raise CaptureError(str(path), "there is no such file or folder")
     found = sorted(file for file in path.rglob("*") if is_recording(file))
     if not found:

@@ -100,7 +100,7 @@ def test_an_unknown_key_in_the_file_is_refused_with_what_there_is(
         ("topics.tenants", '["a b"]', "topics.tenants.0 is 'a b'; accepted: String should match pattern"),
         ("kafka.bootstrap_servers", "", "kafka.bootstrap_servers is ''; accepted: String should have at"),
         ("kafka.embedded", "perhaps", "kafka.embedded is 'perhaps'; accepted: Input should be a valid bool"),
-        ("kafka", "127.0.0.1:9092", "kafka is '127.0.0.1:9092'; accepted: Input should be a valid dict"),
+        ("kafka", "127.0.0.1:9092", "kafka is '(hidden)'; accepted: Input should be a valid dict"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_with_key_value_and_what_is_accepted(

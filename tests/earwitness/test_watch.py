@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 from confluent_kafka import Producer
 
+from earwitness.analysis.wanted import utc_text
 from earwitness.watch import Published, detections
 from processors.ledger import SCORER_HEADER
 from processors.log import LogReader
@@ -180,3 +181,18 @@ def test_what_is_no_detection_is_named_and_does_not_end_the_watch(caplog: pytest
         (seen,) = first(broker, 1)
     assert seen.detection == ACTIVE
     assert f"{TOPICS.detections}[2]@0: not a detection" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("start_us", "read"),
+    [
+        (-(1 << 63), "00:00:00.000Z"),
+        (-1, "23:59:59.999Z"),
+        (253_402_300_799_999_999, "23:59:59.999Z"),
+        (253_402_300_800_000_000, "23:59:59.999Z"),
+        ((1 << 63) - 1, "23:59:59.999Z"),
+    ],
+)
+def test_a_time_that_no_calendar_has_is_shown_at_the_calendars_edge(start_us: int, read: str) -> None:
+    assert published(replace(ACTIVE, start_us=start_us)).as_line().startswith(read)
+    assert utc_text(start_us)[11:23] + "Z" == read

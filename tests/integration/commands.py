@@ -30,7 +30,7 @@ class Done:
 def run(where: dict[str, object], *arguments: str) -> Done:
     """Run a command as an operator does."""
     told = {"PATH": os.environ["PATH"], "COLUMNS": "200", **variables(where)}
-    done = subprocess.run(command(*arguments), env=told, capture_output=True, timeout=60)
+    done = subprocess.run(command(*arguments), env=told, capture_output=True, timeout=120)
     return Done(done.stdout, done.stderr.decode(), done.returncode)
 
 

@@ -7,11 +7,13 @@ import pytest
 
 from earwitness.play import clip_pool
 from infra.local.kafka import KafkaServer
+from infra.local.secure import start_secure_kafka
 from producers.clips import ClipPool
 from producers.sources.files import files_in
 from tests.conftest import SHARED_DATA
 from tests.integration.harness import RATE_HZ, Programs, Tenant
 from tests.integration.quick_model import write_quick_model
+from tests.integration.secured import Secured
 
 EVERY_NTH_RECORDING = 8
 
@@ -20,6 +22,13 @@ EVERY_NTH_RECORDING = 8
 def tenant(kafka: KafkaServer, topic_prefix: str) -> Tenant:
     """A tenant of this test's own; its topics are not made yet."""
     return Tenant(kafka.bootstrap_servers, topic_prefix)
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """A broker that believes nobody; tests keep apart by their tenants and their people."""
+    with start_secure_kafka(tmp_path_factory.mktemp("secure")) as kafka:
+        yield Secured(kafka)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def test_a_worker_ends_in_time_although_the_broker_is_away(
         worker.ready()
         playing = play(tenant, FleetSettings(sensors=4, seconds=3.0, speed=5.0), recordings)
         assert playing.finish().failed == 0
-        wait_until(lambda: worker.metrics()["windows_total{SCORED}"] > 0, "windows")
+        wait_until(lambda: worker.metrics().get("windows_total{SCORED}", 0) > 0, "windows")
         node.kill()
         assert worker.terminate() < LEAVE_WITHIN_S
 

@@ -1,5 +1,6 @@
 """A worker that is asked to stop while its only Triton is away: it leaves, and who follows says the same."""
 
+import re
 import time
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def test_a_worker_whose_triton_is_away_stops_in_order_and_its_successor_scores_w
         wait_until(lambda: worker.metrics().get("backlog_windows", 0) > 60, "windows wait")
         assert worker.terminate() < STOP_WITHIN_S
         assert worker.process.exit_status == 0
+        assert re.search(r"left undone after 3 s: \d+ windows without scores", worker.log)
         assert tenant.detections() == []
         servers[0].start()
         programs.work(tenant, quick_model, **told).ready()

@@ -45,7 +45,7 @@ class Rig:
         return self.engine.pipeline.partitions[KEY].position
 
     async def feed(self, records: list[Record], is_current: Callable[[], bool] = lambda: True) -> None:
-        await self.engine.feed({KEY: records}, monotonic(), is_current)
+        self.engine.feed({KEY: records}, monotonic(), is_current)
 
     def said(self, state: DetectionState) -> list[Detection]:
         found = [output.record for output in self.published]
@@ -77,6 +77,7 @@ async def rig_on(
     wrap: Callable[[Scorer], Scorer] = lambda scorer: scorer,
     decided: Callable[[Slot], None] | None = None,
     deadline: Deadline | None = None,
+    most_windows: int | None = None,
 ) -> AsyncIterator[tuple[Rig, Scorer]]:
     """Put an engine together that reads one partition from its start."""
     decision = Decision(write_model(directory, graph, hop_samples=hop))
@@ -91,7 +92,8 @@ async def rig_on(
         lambda output, _: published.append(output),
         failures.append,
     )
-    pipeline = Pipeline(decision, codec, batch, decided, sheds=deadline is not None)
+    sheds = deadline is not None
+    pipeline = Pipeline(decision, codec, batch, decided, sheds=sheds, most_windows=most_windows)
     scorers = Scorers(opener(scorer))
     await scorers.open(decision)
     pipeline.assign({KEY: Start(0, 0)})

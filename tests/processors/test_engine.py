@@ -119,6 +119,42 @@ async def test_reading_is_held_from_the_limit_on_until_half_of_it_is_left(
         ]
 
 
+async def test_of_one_fetch_no_more_is_cut_than_there_is_room_for_and_the_rest_follows_in_order(
+    broker: str, tmp_path: Path
+) -> None:
+    batch = BatchSettings(max_windows=1, max_wait_ms=0, max_backlog_windows=8)
+    async with rig_on(broker, tmp_path, batch=batch, wrap=GatedScorer, most_windows=10) as (rig, scorer):
+        assert isinstance(scorer, GatedScorer)
+        records = records_of(rig.codec, frames_of(stretches(*[QUIET] * 40)))
+        await rig.feed(records[:350])
+        assert (rig.engine.pipeline.backlog, rig.position, rig.engine.parked) == (11, 119, {KEY})
+        await rig.feed(records[350:])  # what was fetched already queues behind
+        assert (rig.engine.pipeline.backlog, rig.position) == (11, 119)
+        scorer.open(5)
+        await until(lambda: rig.engine.pipeline.backlog == 6)
+        assert rig.position == 119
+        scorer.open()
+        await until(lambda: rig.engine.pipeline.backlog == 11)
+        scorer.open(40)
+        await until(lambda: rig.windows(Outcome.SCORED) == 40)
+        assert (rig.position, rig.engine.parked, rig.failures) == (len(records), set(), [])
+
+
+async def test_what_waits_for_room_is_forgotten_with_its_generation(broker: str, tmp_path: Path) -> None:
+    batch = BatchSettings(max_windows=1, max_wait_ms=0)
+    async with rig_on(broker, tmp_path, batch=batch, wrap=GatedScorer, most_windows=4) as (rig, scorer):
+        assert isinstance(scorer, GatedScorer)
+        records, ours = records_of(rig.codec, frames_of(stretches(*[QUIET] * 12))), [True]
+        await rig.feed(records, lambda: ours[0])
+        assert rig.engine.parked == {KEY}
+        ours[0] = False
+        rig.engine.pipeline.assign({KEY: Start(0, 0)})
+        assert rig.engine.parked == set()
+        scorer.open(40)
+        await rig.feed(records[:10])
+        assert (rig.position, rig.failures) == (10, [])
+
+
 async def test_a_window_that_the_scorer_gives_up_is_failed_and_the_others_are_scored(
     broker: str, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from schemas.detection import DetectionState
 from schemas.errors import SchemaUnresolvedError
 from schemas.frame import AudioFrame
 from schemas.registry import ConfluentRegistry, SchemaRegistry
-from tests.processors.rig import rig_on
+from tests.processors.rig import KEY, rig_on
 from tests.processors.shell import (
     LOUD,
     TOPICS,
@@ -110,3 +110,17 @@ async def test_a_partition_that_is_lost_while_the_registry_is_asked_is_fed_no_mo
         records[2:] = [under_another_id(registry, record) for record in records[2:]]
         await rig.feed(records, is_current=lambda: False)
         assert rig.position == 2
+
+
+async def test_what_is_fetched_behind_a_record_that_waits_is_taken_after_it(
+    broker: str, tmp_path: Path
+) -> None:
+    registry = RegistryThatWasAway(new_registry())
+    async with rig_on(broker, tmp_path, codec=Codec(registry)) as (rig, _):
+        records = records_of(rig.codec, frames_of(stretches(LOUD)))
+        await rig.feed([under_another_id(registry, record) for record in records[:3]])
+        await rig.feed(records[3:6])
+        await rig.feed(records[6:])
+        assert (rig.position, rig.engine.parked) == (0, {KEY})
+        await until(lambda: rig.position == len(records))
+        assert (rig.engine.parked, rig.failures) == (set(), [])

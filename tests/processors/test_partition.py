@@ -7,6 +7,7 @@ import pytest
 from processors.course import Course, Stage
 from processors.partition import Start
 from processors.run import Feed
+from schemas.coverage import Coverage, Outcome
 from schemas.errors import LogOrderError, MalformedRecordError
 from schemas.plain import plain_frames
 from schemas.sensor import Presence
@@ -65,6 +66,24 @@ def test_the_next_frame_of_a_sensor_continues_or_opens_or_is_late_or_a_dead_lett
     late = ear.pipeline.take_counts().get("late", 0)
     buried = [x.exception for x in letters(said)]
     assert (buried + ["late"] * late or ["opens" if runs == 2 else "continues"]) == [verdict]
+
+
+def test_an_epoch_of_the_year_10889_silences_its_own_sensor_for_no_longer_than_it_is_live() -> None:
+    last = (1 << 48) - 1
+    ear = Ear(decide())
+    times = range(0, 160, 8)
+    log = [record(0, 0, 0, 8, in_epoch=2), record(1, 1, 0, 8, in_epoch=2, sensor=b"other")]
+    log.append(record(2, 2, 0, 8, in_epoch=last))
+    for at_ms in times:
+        first, n = 8 + at_ms, len(log)
+        log.append(record(n, 3 + at_ms, first, first + 8, in_epoch=2))
+        log.append(record(n + 1, 3 + at_ms, first, first + 8, in_epoch=2, sensor=b"other"))
+    said = ear.hear(*log) + ear.finish()
+    assert {letter.key for letter in letters(said)} == {b"s"}
+    assert len(letters(said)) == sum(3 + at_ms - 2 <= 120 for at_ms in times)
+    coverage = [x for x in said if isinstance(x, Coverage) and x.sensor == "other"]
+    assert [(coverage[0].start_sample, coverage[-1].end_sample)] == [(0, 168)]
+    assert {x.outcome for x in coverage} == {Outcome.SCORED}
 
 
 def test_a_late_frame_changes_nothing_not_even_that_the_sensor_is_live() -> None:

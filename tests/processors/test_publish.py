@@ -276,3 +276,36 @@ async def test_a_dead_letter_that_no_topic_takes_says_what_it_leaves_out(
         "earwitness-value-bytes": str(size).encode(),
         "earwitness-value-sha256": hashlib.sha256(bytes(size)).hexdigest().encode(),
     }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "key_kept"),
+    [
+        ({"key": bytes(3 << 20)}, False),
+        ({"value": None, "headers": (("zeros", bytes(9 << 20)),)}, True),
+        (
+            {"value": None, "key": None, "headers": tuple(("x" * 1000, bytes(1000)) for _ in range(1500))},
+            True,
+        ),
+    ],
+    ids=["key", "header", "many headers"],
+)
+async def test_a_dead_letter_with_a_key_or_headers_that_no_topic_takes_is_published_without_them(
+    kafka: KafkaServer, topic_prefix: str, wrong: dict[str, Any], key_kept: bool
+) -> None:
+    topics, servers = Topics(topic_prefix), kafka.bootstrap_servers
+    admin = TopicAdmin({"bootstrap.servers": servers})
+    until_listed(admin, admin.create(topics, partitions=3, replicas=1, retention_days=1))
+    fates, held = Fates(), dict[object, int]()
+    publisher, letter = fates.publisher(servers), replace(LETTER, **wrong)
+    publisher.send([output_of(letter, held, topic=topics.frames)])
+    assert await publisher.drain(DEADLINE_S)
+    await publisher.close(0)
+    assert (held, fates.failures) == ({}, [])
+
+    (found,) = read(servers, topics.dead_letters, 1)
+    back = DeadLetter.from_wire(found.key, found.value, found.headers)
+    assert (back.offset, back.message, back.value) == (letter.offset, letter.message, None)
+    assert back.key == (letter.key if key_kept else None)
+    digest = hashlib.sha256(letter.key or b"").hexdigest().encode()
+    assert dict(back.headers).get("earwitness-key-sha256") == (None if key_kept else digest)

@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from processors.security import MECHANISMS, PROTOCOLS, Security
+from processors.security import MECHANISMS, PROTOCOLS, TOKENS, Security
 from schemas.errors import ConfigurationError
 
 SECRET = "correct horse battery staple"  # noqa: S105 - nobody's
+ENDPOINT = "https://login.example/token"
 SASL: dict[str, str] = {"mechanism": "SCRAM-SHA-512", "username": "worker", "password": SECRET}
 
 
@@ -52,7 +53,7 @@ def test_by_default_nobody_is_asked_for_anything() -> None:
     assert security.faust() is None
 
 
-@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("mechanism", [one for one in MECHANISMS if one != TOKENS])
 def test_a_name_and_a_password_go_to_both_clients(mechanism: str) -> None:
     security = Security(protocol="SASL_PLAINTEXT", **{**SASL, "mechanism": mechanism})
     assert security.librdkafka() == {
@@ -67,6 +68,30 @@ def test_a_name_and_a_password_go_to_both_clients(mechanism: str) -> None:
     assert credentials.mechanism.value == mechanism
     assert (credentials.username, credentials.password) == ("worker", SECRET)
     assert credentials.ssl_context is None
+
+
+def test_an_endpoint_of_tokens_goes_to_both_clients(pem: dict[str, str]) -> None:
+    client = {"mechanism": TOKENS, "username": "worker", "password": SECRET}
+    security = Security(
+        protocol="SASL_SSL", ca_file=pem["certificate"], oauth_url=ENDPOINT, oauth_scope="kafka", **client
+    )
+    assert security.librdkafka() == {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "OAUTHBEARER",
+        "sasl.oauthbearer.method": "oidc",
+        "sasl.oauthbearer.client.id": "worker",
+        "sasl.oauthbearer.client.secret": SECRET,
+        "sasl.oauthbearer.token.endpoint.url": ENDPOINT,
+        "sasl.oauthbearer.scope": "kafka",
+        "ssl.ca.location": pem["certificate"],
+    }
+    credentials = security.faust()
+    assert isinstance(credentials, faust.OAuthCredentials)
+    assert credentials.protocol.value == "SASL_SSL"
+    assert credentials.ssl_context is not None
+    assert credentials.ssl_context.verify_mode is ssl.CERT_REQUIRED
+    assert "worker" in repr(credentials.oauth_cb)
+    assert SECRET not in repr(security) + repr(credentials) + repr(credentials.oauth_cb)
 
 
 @pytest.mark.parametrize(("file", "password"), [("key", None), ("encrypted", SECRET)])
@@ -111,6 +136,14 @@ def test_a_password_over_tls_is_sent_encrypted_by_both_clients(pem: dict[str, st
         ({**SASL, "protocol": "SASL_SSL", "username": ""}, "not set'; accepted: both"),
         (SASL, r"kafka\.security_protocol is 'PLAINTEXT'; accepted: SASL_PLAINTEXT or SASL_SSL"),
         ({**SASL, "protocol": "SSL"}, r"kafka\.security_protocol is 'SSL'; accepted: SASL_PLAINTEXT or"),
+        ({**SASL, "protocol": "SASL_SSL", "mechanism": TOKENS}, r"kafka\.oauth_token_url is None; accepted"),
+        ({**SASL, "protocol": "SASL_SSL", "mechanism": TOKENS, "oauth_url": "login.example"}, "https://…"),
+        (
+            {**SASL, "protocol": "SASL_SSL", "mechanism": TOKENS, "oauth_url": f"https://me:{SECRET}@host"},
+            r"kafka\.oauth_token_url is '\(hidden\)'",
+        ),
+        ({**SASL, "protocol": "SASL_SSL", "oauth_url": ENDPOINT}, "accepted: OAUTHBEARER where there is an"),
+        ({"oauth_scope": "kafka"}, "accepted: OAUTHBEARER where there is an"),
         ({"ca_file": "ca.pem"}, r"kafka\.security_protocol is 'PLAINTEXT'; accepted: SSL or SASL_SSL"),
         ({**SASL, "protocol": "SASL_PLAINTEXT", "ca_file": "k.pem"}, r"accepted: SSL or SASL_SSL"),
         (

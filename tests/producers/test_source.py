@@ -27,6 +27,10 @@ def test_sound_is_rounded_half_to_even_and_clipped_never_wrapped(value: float, e
     assert to_int16(np.array([value]))[0] == expected
 
 
+def test_what_is_far_too_loud_for_single_precision_is_clipped_without_a_word() -> None:
+    assert to_int16(np.array([3e38, -3e38], np.float32)).tolist() == [32767, -32768]
+
+
 @given(st.lists(st.integers(-32768, 32767), max_size=50))
 def test_what_was_int16_comes_back_as_it_was(values: list[int]) -> None:
     assert to_int16(np.array(values, dtype=np.float64) / 32768).tolist() == values

@@ -12,9 +12,12 @@ import soundfile
 
 from processors.pcm import mono
 from schemas.codec import Codec, released_schemas
+from schemas.coverage import Coverage
+from schemas.detection import Detection
 from schemas.errors import DeadLetterError, InvalidFrameError, MalformedRecordError, UnknownSchemaError
 from schemas.frame import MAX_VALUES, AudioFrame, Encoding, sensor_of
-from tests.schemas.records import EPOCH, FRAME, RECORDS
+from schemas.sensor import SensorState
+from tests.schemas.records import COVERAGE, DETECTION, EPOCH, FRAME, LEVEL, RECORDS, SENSOR
 
 CODEC = Codec()
 GOOD = CODEC.encode(FRAME)
@@ -53,6 +56,11 @@ def frame(**fields: object) -> bytes:
         (frame(channels=0), InvalidFrameError, "channels is '0'; accepted: 1 to 16"),
         (frame(channels=17), InvalidFrameError, "channels is '17'; accepted: 1 to 16"),
         (frame(channels=16, samples=65537), InvalidFrameError, "samples is '65537'; accepted: 1 to 65536"),
+        (
+            frame(sample_rate_hz=1000, samples=66_001, data=bytes(132_002)),
+            InvalidFrameError,
+            "samples is '66001'; accepted: 1 to 66000",
+        ),
         (frame(sample_rate_hz=0), InvalidFrameError, "sample_rate_hz is '0'; accepted: 1000 to 384000"),
         (frame(sample_rate_hz=999), InvalidFrameError, "sample_rate_hz is '999'"),
         (frame(sample_rate_hz=384_001), InvalidFrameError, "sample_rate_hz is '384001'"),
@@ -205,3 +213,44 @@ def test_a_reason_quotes_a_long_key_in_part() -> None:
     with pytest.raises(InvalidFrameError) as refused:
         sensor_of(b"x" * 10_000_000)
     assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("rate_hz", [1 << 31, -(1 << 31) - 1, (1 << 63) - 1])
+@pytest.mark.parametrize("record", [COVERAGE, DETECTION, SENSOR], ids=lambda record: record.NAME)
+def test_an_int_of_more_than_32_bits_is_refused_in_avro_as_it_is_in_json(
+    record: Coverage | Detection | SensorState, rate_hz: int
+) -> None:
+    value = CODEC.encode(record)
+    assert value.count(_zigzag(16_000)) == 1
+    wide = value.replace(_zigzag(16_000), _zigzag(rate_hz))
+    with pytest.raises(MalformedRecordError, match=f"sample_rate_hz is {rate_hz}; accepted: int"):
+        CODEC.decode(type(record), wide)
+
+
+@pytest.mark.parametrize("rate_hz", [0, -16_000])
+def test_a_detection_without_a_rate_is_refused_since_nobody_could_say_when_it_was(rate_hz: int) -> None:
+    with pytest.raises(MalformedRecordError, match=f"sample_rate_hz is {rate_hz}; accepted: 1 or more"):
+        CODEC.decode(Detection, CODEC.encode(replace(DETECTION, sample_rate_hz=rate_hz)))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_double_that_is_not_finite_is_refused_in_avro_as_it_is_in_json(number: float) -> None:
+    for record, name in (
+        (replace(COVERAGE, level=replace(LEVEL, peak_dbfs=number)), "peak_dbfs"),
+        (replace(DETECTION, peak_score=number), "peak_score"),
+        (replace(DETECTION, threshold=number), "threshold"),
+    ):
+        with pytest.raises(MalformedRecordError, match=f"{name} is .*; accepted: a finite number"):
+            CODEC.decode(type(record), CODEC.encode(record))
+
+
+def test_a_frame_of_66_s_is_taken_and_a_longer_one_is_not_however_few_its_bytes_are() -> None:
+    stream = flac(66_001)
+    assert len(stream) < 100_000
+    longest = replace(FRAME, sample_rate_hz=1000, samples=66_000, data=bytes(132_000))
+    assert CODEC.decode(AudioFrame, CODEC.encode(longest)) == longest
+    assert CODEC.plain_frames([CODEC.encode(longest)] * 20)[0] is not None
+    longer = frame(sample_rate_hz=1000, samples=66_001, data=bytes(132_002))
+    assert CODEC.plain_frames([longer] * 20) == [None] * 20
+    with pytest.raises(InvalidFrameError, match="samples is '66001'; accepted: 1 to 66000"):
+        CODEC.decode(AudioFrame, frame(encoding="FLAC", sample_rate_hz=1000, samples=66_001, data=stream))

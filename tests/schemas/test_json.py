@@ -43,7 +43,7 @@ def records(kind: type[Record], **more: st.SearchStrategy[Any]) -> st.SearchStra
 
 
 ANY: st.SearchStrategy[Record] = st.one_of(
-    records(Detection, state=st.sampled_from(DetectionState)),
+    records(Detection, state=st.sampled_from(DetectionState), sample_rate_hz=st.integers(1, (1 << 31) - 1)),
     records(Coverage, outcome=st.sampled_from(Outcome), level=levels),
     records(SensorState, state=st.sampled_from(Presence), level=levels),
 )

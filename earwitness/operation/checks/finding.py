@@ -7,7 +7,6 @@ from json import dumps
 from time import time
 from typing import Any
 
-from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient
 
 from earwitness.operation.health import Severity
@@ -15,6 +14,7 @@ from earwitness.settings import Settings
 from processors.course import Course
 from processors.decision import Decision
 from processors.log import LogReader
+from processors.reasons import Reasons
 from schemas.codec import Codec
 from schemas.errors import EarwitnessError
 from schemas.topics import Topics
@@ -59,13 +59,16 @@ class Case:
     expected: tuple[str, ...] = ()
     now_s: Callable[[], float] = time
     courses: dict[Topics, Course] = field(default_factory=dict)
-    heard: list[str] = field(default_factory=list)
-    """What the client says about its connections."""
+
+    @cached_property
+    def reasons(self) -> Reasons:
+        """What the client says about its connections."""
+        return Reasons(self.client)
 
     @cached_property
     def admin(self) -> AdminClient:
         """Asks a broker about everything but records."""
-        options: dict[str, Any] = {**self.client, "error_cb": self._hear}
+        options: dict[str, Any] = {**self.client, "error_cb": self.reasons.note}
         return AdminClient(options)
 
     @cached_property
@@ -107,9 +110,6 @@ class Case:
     def reader(self) -> LogReader:
         """Make a reader of topics, to be closed."""
         return LogReader(self.client, TIMEOUT_S)
-
-    def _hear(self, error: KafkaError) -> None:
-        self.heard.append(error.str())
 
 
 Check = Callable[[Case], Iterator[Finding]]
