@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 # Set INPUT to a recording for `make demo`, ARGS to what a command is to get besides.
 INPUT ?=
 ARGS ?=
+# How many rounds `make chaos` has played when it ends.
+ROUNDS ?= 20
 # Tests mostly wait for sound to be played: two processes, each with servers of its own, halve the time.
 PARALLEL ?= -n 2 --dist loadfile
 
@@ -66,6 +68,19 @@ model: $(VENV)/.all ## Train and export a model; ARGS go to the training command
 bench: $(VENV)/.all ## Measure on this machine and write docs/benchmarks.md; ARGS='-k latency' picks some.
 	@status=0; UV='$(UV)' $(BIN)/python -m pytest tests/bench -o python_files='bench_*.py' -s $(ARGS) || status=$$?; \
 	$(BIN)/python -m tests.bench.page $$status && exit $$status
+
+.PHONY: chaos
+chaos: $(VENV)/.all servers ## Play rounds of faults against a running system and judge each; ROUNDS=100 in all, it goes on.
+	@$(BIN)/python -m tests.chaos --rounds $(ROUNDS) $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(VENV)/.all ## Look for bytes that break the codec, guided by coverage; ARGS='--seconds 600'.
+	@$(BIN)/python -m tests.fuzz codec $(ARGS)
+
+.PHONY: audit
+audit: $(VENV)/.all ## Ask PyPI whether any locked dependency has a known vulnerability.
+	@$(RUN_UV) export --frozen --all-extras --no-emit-project --quiet --output-file $(VENV)/requirements.txt >/dev/null
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement $(VENV)/requirements.txt
 
 .PHONY: kafka
 kafka: $(VENV)/.base ## Run a Kafka broker without Docker until Ctrl-C; needs Java.
