@@ -28,6 +28,8 @@ class Role(StrEnum):
 
     SENSORS = "sensors"
     """`earwitness capture`, `earwitness simulate`."""
+    SPOOLING_SENSORS = "spooling-sensors"
+    """`earwitness capture --spool`, which reads back what it had sent: it can hear its tenant."""
     WORKER = "worker"
     """`earwitness work`."""
     BACKFILL_WORKER = "backfill-worker"
@@ -102,7 +104,7 @@ def rights_of(role: Role, topics: Topics, group: str) -> tuple[Right, ...]:
     if role is Role.ANALYST:
         own = own_topics(topics)
         rights |= {Right(Kind.TOPIC, own, operation, True) for operation in (CREATE, READ, WRITE)}
-    if role is not Role.SENSORS:
+    if role not in (Role.SENSORS, Role.SPOOLING_SENSORS):
         operation = DESCRIBE if role is Role.OPERATOR else READ
         rights.add(Right(Kind.GROUP, group.removesuffix("*"), operation, group.endswith("*")))
     return tuple(sorted(rights))
@@ -116,7 +118,9 @@ def own_topics(topics: Topics) -> str:
 def _on_topics(role: Role, topics: Topics) -> Mapping[str, Iterable[str]]:
     match role:
         case Role.SENSORS:
-            return {WRITE: (topics.frames, topics.backfill)}
+            return {WRITE: (topics.frames,)}
+        case Role.SPOOLING_SENSORS:
+            return dict.fromkeys((READ, WRITE), (topics.frames, topics.backfill))
         case Role.WORKER:
             return _of_worker(topics.frames, topics.control, topics.outputs)
         case Role.BACKFILL_WORKER:

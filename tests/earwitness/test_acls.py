@@ -17,10 +17,15 @@ SHOW = ["topics", "acls", "--principal", "User:anna", "-s", 'topics.tenants=["ac
 
 
 def test_sensors_may_write_sound_and_nothing_else() -> None:
-    assert rights_of(Role.SENSORS, ACME, "any") == (
-        Right(Kind.TOPIC, "acme.audio.frames", WRITE),
-        Right(Kind.TOPIC, "acme.audio.frames.backfill", WRITE),
-    )
+    assert rights_of(Role.SENSORS, ACME, "any") == (Right(Kind.TOPIC, "acme.audio.frames", WRITE),)
+
+
+def test_sensors_with_a_spool_may_write_the_past_as_well_and_read_both_back() -> None:
+    assert set(rights_of(Role.SPOOLING_SENSORS, ACME, "any")) == {
+        Right(Kind.TOPIC, f"acme.audio.frames{past}", operation)
+        for past in ("", ".backfill")
+        for operation in (READ, WRITE)
+    }
 
 
 @pytest.mark.parametrize("role", Role)
@@ -74,13 +79,14 @@ def test_a_principal_that_is_nobody_or_everybody_is_refused(principal: str) -> N
 
 
 def test_the_command_shows_rights_without_asking_a_broker() -> None:
-    shown = CliRunner().invoke(app, [*SHOW, "--role", "sensors", "--json"])
+    shown = CliRunner().invoke(app, [*SHOW, "--role", "spooling-sensors", "--json"])
     assert shown.exit_code == 0
     assert [json.loads(line) for line in shown.stdout.splitlines()] == [
-        {"principal": "User:anna", "kind": "topic", "name": name, "operation": "WRITE", "prefixed": False}
+        {"principal": "User:anna", "kind": "topic", "name": name, "operation": operation, "prefixed": False}
         for name in (ACME.frames, ACME.backfill)
+        for operation in (READ, WRITE)
     ]
-    text = CliRunner().invoke(app, [*SHOW, "--role", "sensors"]).stdout
+    text = CliRunner().invoke(app, [*SHOW, "--role", "spooling-sensors"]).stdout
     assert text.count("kafka-acls ") == 2
 
 
