@@ -30,11 +30,13 @@ from processors.deadline import Deadline
 from processors.decision import Decision
 from processors.engine import Engine, Fetched
 from processors.following import Following
+from processors.gauges import Gauges
 from processors.membership import Connections, WorkerSettings
 from processors.metrics import Metrics
 from processors.partition import Output, Start
 from processors.pipeline import PartitionKey, Pipeline
 from processors.positions import Positions
+from processors.progress import Progress
 from processors.publish import Publisher
 from processors.pulse import Pulse
 from processors.rollouts import Rollouts
@@ -82,9 +84,6 @@ class Worker:
     ) -> None:
         self.held: set[TP] = set()
         self._roster = roster
-        self._assigned_s = 0.0
-        self._caught_up = False
-        self._ends: dict[PartitionKey, int] = {}
         self._metrics, self._scorers, self._rules = metrics, scorers, decision.rules
         self._connections, self._settings = connections, settings
         self._generation: int | None = None
@@ -94,8 +93,9 @@ class Worker:
         self._drain_until_s: float | None = None
         self._left = 0, 0
         self._unassigned_since_s: float | None = monotonic()
-        self._last_read_s: dict[PartitionKey, float] = {}
-        self._last_appended_ms: dict[PartitionKey, int] = {}
+        self._progress = Progress(self._end_of)
+        quiet_s = self._rules.idle_s + self._rules.margin_s
+        self._gauges, self._quiet_s = Gauges(metrics, scorers, roster, quiet_s), quiet_s
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._positions = Positions(connections.client, settings.group)
         self._deadline = Deadline(settings.deadline_ms) if settings.overload == "shed" else None
@@ -128,7 +128,7 @@ class Worker:
         before it has caught up begins at its marks again, and what is unread adds up.
         """
         settled = self._unassigned_since_s is None and not self._failed.done()
-        return settled and (self._caught_up or monotonic() > self._assigned_s + CATCH_UP_S)
+        return settled and (self._progress.caught_up() or self._progress.lasts_s > CATCH_UP_S)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then drain, commit and leave the group.
@@ -237,11 +237,12 @@ class Worker:
             await self._following.news()
             if fetch.generation != self._generation:
                 return
-        self._last_read_s.update(dict.fromkeys(fetch.records, monotonic()))
         fetched = cast(Fetched, fetch.records)  # a TP is a topic and a partition number
+        for key in fetched:
+            self._progress.fetched(key)
         self._engine.feed(fetched, fetch.fetched_s, lambda: fetch.generation == self._generation)
-        read = {key: found[-1].timestamp for key, found in fetched.items() if key not in self._engine.parked}
-        self._last_appended_ms.update(read)
+        for key in fetched.keys() - self._engine.parked:
+            self._progress.read(key, fetched[key][-1].timestamp)
         self._metrics.frames.inc(sum(map(len, fetch.records.values())))
         self._hold_or_release()
 
@@ -265,11 +266,13 @@ class Worker:
     def _since_ms(self) -> dict[str, int]:
         """Return, for each topic, the append time from which on frames are still to be read, or about."""
         since_ms = dict.fromkeys(self._connections.frames_topics, round(time() * 1000))
-        for key, appended_ms in self._last_appended_ms.items():
-            end = self._app.consumer.highwater(TP(*key))
-            if end is None or self._partitions[key].position < end:
-                since_ms[key[0]] = min(since_ms[key[0]], appended_ms)
+        for (topic, _), appended_ms in self._progress.unread_since_ms():
+            since_ms[topic] = min(since_ms[topic], appended_ms)
         return since_ms
+
+    def _end_of(self, key: PartitionKey) -> int | None:
+        end: int | None = self._app.consumer.highwater(TP(*key))
+        return end
 
     # -- generations ------------------------------------------------------------------------------------
 
@@ -318,11 +321,8 @@ class Worker:
         self._engine.pipeline.assign(starts)
         self._partitions = self._engine.pipeline.partitions
         self._generation, self.held = generation, set()
-        self._assigned_s, self._caught_up = monotonic(), False
-        self._ends.clear()
+        self._progress.begin(self._partitions)
         self._unassigned_since_s = monotonic() if generation is None else None
-        self._last_read_s = dict.fromkeys(starts, monotonic())
-        self._last_appended_ms.clear()
         self._metrics.forget_partitions()
         for (topic, number), start in sorted(starts.items()):
             logger.info("%s[%d]@%d: ours; who is live from @%d", topic, number, start.start, start.scan_from)
@@ -371,58 +371,17 @@ class Worker:
                 )
             self._engine.pump()
             self._hold_or_release()
-            self._tick(now_s)
-            self._caught_up = self._caught_up or self._catch_up()
-            self._gauge()
+            self._tick()
+            self._progress.caught_up()
+            self._gauges.of_models(self._following)
+            self._gauges.of_work(self._engine, self._publisher)
+            self._gauges.of_reading(self._engine, self._progress, self.held)
 
-    def _tick(self, now_s: float) -> None:
+    def _tick(self) -> None:
         """Bring the broker's clock into partitions that have gone quiet with runs open (the second rule)."""
-        quiet_s = self._rules.idle_s + self._rules.margin_s
-        for key, partition in self._partitions.items():
-            if (
-                partition.open_runs
-                and TP(*key) not in self.held
-                and not self._connections.shadow
-                and now_s - self._last_read_s[key] > quiet_s
-            ):
-                self._last_read_s[key] = now_s
+        if self._connections.shadow:
+            return
+        for key in self._progress.quiet(self._quiet_s):
+            if self._partitions[key].open_runs and TP(*key) not in self.held:
+                self._progress.fetched(key)
                 self._publisher.tick(*key)
-
-    def _catch_up(self) -> bool:
-        """Say whether all has been read up to where the logs ended when we first saw their ends."""
-        for key in self._partitions.keys() - self._ends.keys():
-            end = self._app.consumer.highwater(TP(*key))
-            if end is not None:
-                self._ends[key] = end
-        read = (key in self._ends and p.position >= self._ends[key] for key, p in self._partitions.items())
-        return self._generation is not None and all(read)
-
-    def _gauge(self) -> None:
-        metrics = self._metrics
-        metrics.rollouts_age_seconds.set(self._following.age_s)
-        metrics.rollouts_ignored.set(self._following.ignored)
-        metrics.set_models(self._scorers.states())
-        metrics.partitions_assigned.set(len(self._partitions))
-        metrics.partitions_held.set(len(self.held))
-        metrics.sensors_live.set(sum(p.open_runs for p in self._partitions.values()))
-        metrics.sensors_missing.set(self._missing())
-        pipeline = self._engine.pipeline
-        metrics.backlog_windows.set(pipeline.backlog)
-        oldest_s = pipeline.oldest_s
-        metrics.backlog_seconds.set(0.0 if oldest_s is None else monotonic() - oldest_s)
-        metrics.outputs_unacknowledged.set(self._publisher.unacknowledged)
-        metrics.add(self._engine.pipeline.take_counts())
-        for key, partition in self._partitions.items():
-            end = self._app.consumer.highwater(TP(*key))
-            if end is not None:
-                behind, read_ms = max(0, end - partition.position), self._last_appended_ms.get(key)
-                # While partitions are held nothing is fetched, and `end` stands still.
-                age_s = max(0.0, time() - read_ms / 1000) if read_ms and (behind or self.held) else 0.0
-                metrics.set_lag(key, behind, age_s, max(0, end - partition.mark()))
-
-    def _missing(self) -> int:
-        """Count the expected sensors that nobody hears, once all that are there have had time to be heard."""
-        quiet_s = self._rules.idle_s + self._rules.margin_s
-        if self._roster is None or monotonic() < self._assigned_s + quiet_s:
-            return 0
-        return self._roster.missing(self._partitions)

@@ -18,7 +18,10 @@ from earwitness.cli.base import (
     show_table,
 )
 
-ROLES = "sensors, spooling-sensors, worker, backfill-worker, shadow-worker, detections-consumer, analyst, operator"
+ROLES = (
+    "sensors, spooling-sensors, worker, backfill-worker, shadow-worker, "
+    "detections-consumer, analyst, operator"
+)
 OneRole = Annotated[str, typer.Option("--role", help=f"One of {ROLES}.")]
 Principal = Annotated[str, typer.Option(help="Whom Kafka knows, such as User:anna.")]
 Tenants = Annotated[
