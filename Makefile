@@ -77,6 +77,10 @@ chaos: $(VENV)/.all servers ## Play rounds of faults against a running system an
 fuzz: $(VENV)/.all ## Look for bytes that break the codec, guided by coverage; ARGS='--seconds 600'.
 	@$(BIN)/python -m tests.fuzz codec $(ARGS)
 
+.PHONY: security
+security: $(VENV)/.all servers ## Show every role by password, certificate and token; `make test` shows the short way.
+	@SECURITY_ALL=1 $(BIN)/python -m pytest -q tests/integration/test_security_*.py $(ARGS)
+
 .PHONY: audit
 audit: $(VENV)/.all ## Ask PyPI whether any locked dependency has a known vulnerability.
 	@$(RUN_UV) export --frozen --all-extras --no-emit-project --quiet --output-file $(VENV)/requirements.txt >/dev/null

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
+from processors.membership import WorkerSettings
 from schemas.errors import ConfigurationError
 from schemas.topics import Topics
 
 READ, WRITE, CREATE = "READ", "WRITE", "CREATE"
 DESCRIBE, DESCRIBE_CONFIGS = "DESCRIBE", "DESCRIBE_CONFIGS"
+DEFAULT_GROUP = WorkerSettings().group
 _IMPLIED = {DESCRIBE: {READ, WRITE}}
 """Operation -> those that include it, besides itself."""
 
@@ -92,6 +94,17 @@ def default_group(role: Role, principal: str, workers: str) -> str:
         case Role.SHADOW_WORKER:
             return f"{workers}-shadow"
     return f"{principal.partition(':')[2]}-*"
+
+
+def group_warning(role: Role, tenants: Iterable[str], workers: str) -> str | None:
+    """Return what to say where workers of a named tenant get the group that all have by default."""
+    shared = role in (Role.WORKER, Role.BACKFILL_WORKER, Role.SHADOW_WORKER) and workers == DEFAULT_GROUP
+    if not (shared and any(tenants)):
+        return None
+    return (
+        f"worker.group is {workers}, as every tenant's is by default: who may join it can keep others' "
+        f"partitions unheard; give the workers of tenants that do not trust each other groups of their own"
+    )
 
 
 def rights_of(role: Role, topics: Topics, group: str) -> tuple[Right, ...]:

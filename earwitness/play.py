@@ -53,8 +53,8 @@ class CaptureReport:
     def whole(self) -> bool:
         """Whether nothing was lost; what waits in the spool is not."""
         kept = self.spool.kept if self.spool is not None else None
-        spoilt = kept is not None and (kept.given_up or kept.set_aside)
-        return not (self.undelivered or self.broken or self.played.losses or spoilt)
+        kept_whole = kept is None or kept.whole
+        return kept_whole and not (self.undelivered or self.broken or self.played.losses)
 
     def as_line(self, sensor: str) -> str:
         """Return it as one line."""
@@ -216,13 +216,11 @@ def open_publisher(settings: Settings) -> FramePublisher:
 
 
 def open_spooling(settings: Settings) -> SpoolingSink:
-    """Open a sink that spools while the broker takes nothing.
+    """Open a sink that spools while the broker, or the schema registry, takes nothing.
 
     Raises:
         ConfigurationError: a setting cannot work, or another process uses the spool.
 
     """
-    codec = settings.codec()
-    codec.prepare(AudioFrame)
     kafka, tenant = settings.kafka.librdkafka(), settings.tenant
-    return SpoolingSink(kafka, tenant, codec, settings.publisher, settings.spool)
+    return SpoolingSink(kafka, tenant, settings.codec(), settings.publisher, settings.spool)

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,6 +27,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from earwitness.client_options import check_passed_through
 from models.catalogue import find
 from processors.batch import BatchSettings
 from processors.decision import Decision, DecisionSettings
@@ -61,6 +70,12 @@ def _from_json(value: object) -> object:
 
 
 Json = BeforeValidator(_from_json)
+Scalars = dict[str, str | int | float | bool]
+
+
+def _passed_through(options: Scalars) -> Scalars:
+    check_passed_through(options)
+    return options
 
 
 class _Slice(BaseModel):
@@ -79,11 +94,11 @@ class KafkaSettings(_Slice):
     ssl_certificate_file: str | None = None
     ssl_key_file: str | None = None
     ssl_key_password: SecretStr | None = None
-    oauth_token_url: str | None = None
+    oauth_token_url: str | None = Field(default=None, repr=False)
     """With OAUTHBEARER: gives tokens for sasl_username and sasl_password, a client's id and its secret."""
     oauth_scope: str | None = None
-    client: Annotated[dict[str, str | int | float | bool], Json] = Field(default={}, repr=False)
-    """Further options for librdkafka's clients, passed through."""
+    client: Annotated[Scalars, Json, AfterValidator(_passed_through)] = Field(default={}, repr=False)
+    """Further options for librdkafka's clients, passed through; none of who we are and whom we believe."""
     embedded: bool = False
     """The broker is librdkafka's in-memory one: no append times, no administration."""
 
@@ -423,7 +438,9 @@ def _refusal(exc: ValidationError, within: str | None = None) -> ConfigurationEr
     error = exc.errors(include_url=False, include_input=True)[0]
     key = ".".join(str(part) for part in (*((within,) if within else ()), *error["loc"])) or "(no name)"
     # A section as a whole may hold any of its keys, where a file says it is a list or a text.
-    secret = key in ("kafka", "registry") or any(word in key for word in ("password", "secret", "client"))
+    secret = key in ("kafka", "registry") or any(
+        word in key for word in ("password", "secret", "client", "token")
+    )
     value = "(hidden)" if secret else error["input"]
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         # Not the value: it may be a password whose key is misspelt.

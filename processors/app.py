@@ -29,8 +29,10 @@ from processors.batch import BatchSettings
 from processors.deadline import Deadline
 from processors.decision import Decision
 from processors.engine import Engine, Fetched
+from processors.faust_app import heartbeat_s, make_app
 from processors.following import Following
 from processors.gauges import Gauges
+from processors.leaving import DRAIN_S, Leaving
 from processors.membership import Connections, WorkerSettings
 from processors.metrics import Metrics
 from processors.partition import Output, Start
@@ -42,29 +44,16 @@ from processors.pulse import Pulse
 from processors.rollouts import Rollouts
 from processors.roster import Roster
 from processors.scorers import Scorers
-from processors.transport import (
-    MAX_POLL_RECORDS,
-    Fetch,
-    FetchApp,
-    FetchConsumer,
-    fetches,
-)
+from processors.transport import MAX_POLL_RECORDS, Fetch, FetchApp, FetchConsumer, fetches
 from schemas.codec import Codec
 from schemas.errors import ConfigurationError, StopError
 
 logger = logging.getLogger(__name__)
 
 CREATE_TIME = 0
-DRAIN_S = 3.0
 WATCH_S = 0.5
 REBALANCE_LIMIT_S, CATCH_UP_S = 60.0, 10.0
 _STOOD_STILL = "stood still for %.1f s, %g s are allowed: others have our %d partitions by now, and we let go"
-_LEFT_UNDONE = (
-    "left undone after %g s: %d windows without scores, %d outputs that no broker has confirmed; "
-    "whoever takes over says it all again"
-)
-EVENTS_BUFFERED = 4
-"""Fetches that Faust buffers."""
 
 
 class Worker:
@@ -87,11 +76,9 @@ class Worker:
         self._metrics, self._scorers, self._rules = metrics, scorers, decision.rules
         self._connections, self._settings = connections, settings
         self._generation: int | None = None
-        self._pulse = Pulse(settings.session_timeout_s)
+        # The last heartbeat may have been one interval before: the session of the group began there.
+        self.pulse = Pulse(settings.session_timeout_s - heartbeat_s(settings.session_timeout_s))
         self._rebalances = 0
-        self._stopping = False
-        self._drain_until_s: float | None = None
-        self._left = 0, 0
         self._unassigned_since_s: float | None = monotonic()
         self._progress = Progress(self._end_of)
         quiet_s = self._rules.idle_s + self._rules.margin_s
@@ -115,8 +102,9 @@ class Worker:
             pipeline, codec, scorers, self._publisher, metrics, batch, self.fail, self._deadline
         )
         self._partitions = pipeline.partitions
+        self._leaving = Leaving(self._engine, self._publisher)
         self._following = Following(rollouts, pipeline, scorers, self._since_ms)
-        self._app = self._make_app()
+        self._app = self._make_app(settings)
 
     # -- life -------------------------------------------------------------------------------------------
 
@@ -170,7 +158,7 @@ class Worker:
         raise self._app.crash_reason or StopError("Faust ended without a reason")
 
     async def _close(self) -> None:
-        self._stopping = True
+        self._leaving.ending = True
         self._engine.close()
         try:
             await asyncio.wait_for(self._app.stop(), timeout=3 * DRAIN_S)
@@ -180,40 +168,18 @@ class Worker:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
             logger.warning("Faust did not stop in order: %s", str(exc) or "its tasks were cancelled")
-        if any(self._left):
-            logger.warning(_LEFT_UNDONE, DRAIN_S, *self._left)
+        self._leaving.say_left()
         await self._publisher.close(0.0)
         await self._scorers.close()
         self._positions.close()
         await self._following.close()
 
-    def _make_app(self) -> FetchApp:
-        settings, connections = self._settings, self._connections
-        app = FetchApp(
-            settings.group,
-            owner=self,
-            fetch_min_bytes=settings.fetch_min_bytes,
-            fetch_max_wait_ms=settings.fetch_max_wait_ms,
-            broker=list(connections.broker_urls),
-            broker_credentials=connections.faust_credentials,
-            broker_session_timeout=settings.session_timeout_s,
-            broker_heartbeat_interval=settings.session_timeout_s / 6,
-            broker_request_timeout=max(30.0, settings.session_timeout_s),
-            broker_commit_interval=settings.commit_interval_s,
-            broker_max_poll_records=MAX_POLL_RECORDS,
-            broker_max_poll_interval=86_400.0,  # nothing is polled while an event waits for room
-            consumer_auto_offset_reset="earliest",
-            stream_buffer_maxsize=EVENTS_BUFFERED,
-            topic_disable_leader=True,
-            topic_allow_declare=False,
-            store="memory://",
-            web_enabled=False,
-            autodiscover=False,
-        )
+    def _make_app(self, settings: WorkerSettings) -> FetchApp:
+        app = make_app(self, self._connections, settings)
         app.on_rebalance_complete.connect(self._take_over)
         app.on_partitions_revoked.connect(self._let_go)
         # The default supervisor would restart an agent that raised, on half-updated state.
-        topics = app.fetched_topics(connections.frames_topics)
+        topics = app.fetched_topics(self._connections.frames_topics)
         app.agent(topics, supervisor_strategy=CrashingSupervisor)(self._work)
         return app
 
@@ -241,7 +207,8 @@ class Worker:
         for key in fetched:
             self._progress.fetched(key)
         self._engine.feed(fetched, fetch.fetched_s, lambda: fetch.generation == self._generation)
-        for key in fetched.keys() - self._engine.parked:
+        parked = self._engine.parked
+        for key in fetched.keys() - parked:
             self._progress.read(key, fetched[key][-1].timestamp)
         self._metrics.frames.inc(sum(map(len, fetch.records.values())))
         self._hold_or_release()
@@ -301,19 +268,19 @@ class Worker:
         self._begin(None, {})
 
     async def _stood_still(self) -> bool:
-        """Let go of everything if we did not run for longer than our session; return whether it was so.
+        """Let go of everything if our heartbeats stopped for nearly our session; return whether they did.
 
         Others have our partitions by then. To go on until the group says so would do no harm to detections
         and coverage, which have the same ids and values whoever says them, but a sensor's last state might
-        come to be an old one. What was in the publisher's hands before is published all the same.
+        come to be an old one. What was in flight before is appended all the same; what was not is dropped.
         """
-        still_s = self._pulse.beat()
+        still_s = self.pulse.still_s()
         if still_s is None:
             return False
         if self._generation is not None:
-            logger.warning(_STOOD_STILL, still_s, self._settings.session_timeout_s, len(self._partitions))
+            logger.warning(_STOOD_STILL, still_s, self.pulse.limit_s, len(self._partitions))
             await self._let_go()
-            if not self._stopping:
+            if not self._leaving.ending:
                 await cast(FetchConsumer, self._app.consumer).rejoin()
         return True
 
@@ -321,7 +288,7 @@ class Worker:
         self._engine.pipeline.assign(starts)
         self._partitions = self._engine.pipeline.partitions
         self._generation, self.held = generation, set()
-        self._progress.begin(self._partitions)
+        self._progress.begin(None if generation is None else self._partitions)
         self._unassigned_since_s = monotonic() if generation is None else None
         self._metrics.forget_partitions()
         for (topic, number), start in sorted(starts.items()):
@@ -336,7 +303,7 @@ class Worker:
 
     def not_committed(self, reason: str, *, final: bool) -> None:
         """Say that marks were not committed; without `final` they soon will be, unless we stop."""
-        if final or self._stopping:
+        if final or self._leaving.ending:
             logger.warning(
                 "the marks were not committed: %s; whoever has our partitions reads it again", reason
             )
@@ -350,13 +317,9 @@ class Worker:
         """Score what was read and publish what was decided, for a bounded time."""
         if self._failed.done() or await self._stood_still():
             return
-        until_s = self._drain_until_s or monotonic() + DRAIN_S
-        if self._stopping:  # Faust asks twice then: both times together take no longer than one
-            self._drain_until_s = until_s
-        await self._engine.drain(max(0.0, until_s - monotonic()))
+        await self._leaving.drain()
         await self._stood_still()
-        if self._stopping:
-            self._left = self._engine.pipeline.backlog, self._publisher.unacknowledged
+        self._leaving.count_left()
 
     # -- watching ---------------------------------------------------------------------------------------
 

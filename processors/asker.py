@@ -9,6 +9,7 @@ So what an outage delays, it delays by `WAIT_S` at most, however many ids are un
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
 from schemas.codec import Codec
@@ -29,6 +30,8 @@ class Asker:
         self._one_by_one = asyncio.Lock()
         self._outage: asyncio.Task[None] | None = None
         self._wanted, self._deadline_s = 0, 0.0
+        # Of its own: a question that hangs must not take a thread from those who take partitions over.
+        self._thread = ThreadPoolExecutor(1, "registry")
 
     async def ask(self, schema_id: int) -> UnknownSchemaError | None:
         """Make a schema known; return why it cannot be had, if so."""
@@ -51,6 +54,7 @@ class Asker:
         """Ask nothing any more."""
         if self._outage is not None:
             self._outage.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     @property
     def _away(self) -> bool:
@@ -70,7 +74,8 @@ class Asker:
         self._deadline_s = self._deadline_s if self._away else monotonic() + self._wait_s
         try:
             # A name that does not resolve is no business of the HTTP client's own timeout.
-            await asyncio.wait_for(asyncio.to_thread(self._codec.resolve, schema_id), self._wait_s)
+            asked = asyncio.get_running_loop().run_in_executor(self._thread, self._codec.resolve, schema_id)
+            await asyncio.wait_for(asked, self._wait_s)
         except UnknownSchemaError as exc:
             if len(self._refused) >= MAX_REFUSED:
                 self._refused.clear()

@@ -97,6 +97,7 @@ class Engine:
         else:  # what comes to be due from now on waits for the scorer
             self._busy_since_s = self._busy_since_s or monotonic()
         self._publisher.send(self.pipeline.outputs())
+        self._parked.look()
         self._arm_timer()
 
     def _shed(self) -> None:

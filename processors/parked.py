@@ -2,7 +2,8 @@
 
     feed ──► Pipeline, up to a record whose schema is not known
        │        └──► the partition is parked, with its records ──► Asker ──► Pipeline, or a dead letter
-       └──► up to one for which there is no room: parked, too, until half of the windows are scored
+       └──► up to one for which there is no room: parked, too, until half of the windows are scored; or up
+            to where one feed has decoded enough, until it is its turn again
 
 What is fetched of a parked partition meanwhile queues behind; the shell fetches no more of it (`keys`).
 """
@@ -19,14 +20,12 @@ from processors.run import Feed
 from schemas.errors import BacklogFullError, SchemaUnresolvedError, UnknownSchemaError
 from schemas.plain import PlainFrame
 
-LOOK_S = 0.005
-"""How often it looks whether there is room again."""
 _Blocked = SchemaUnresolvedError | BacklogFullError
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    records: Sequence[LogRecord]
+    records: list[LogRecord]
     fetched_s: float | None
     is_current: Callable[[], bool]
 
@@ -44,6 +43,8 @@ class Parked:
         self._pipeline, self._asker, self._fed, self._fail = pipeline, asker, fed, fail
         self._waiting: dict[PartitionKey, _Waiting] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._room, self._turn = asyncio.Event(), asyncio.Lock()
+        self._closed = False
 
     @property
     def keys(self) -> set[PartitionKey]:
@@ -58,21 +59,32 @@ class Parked:
         plain: Sequence[PlainFrame | None],
         is_current: Callable[[], bool],
     ) -> None:
-        """Take the next records of a partition, now or behind those that wait, while it is current."""
+        """Take the next records of a partition, now or behind those that wait, while it is current.
+
+        Once closed it takes none: those that waited are not to be passed over.
+        """
+        if self._closed:
+            return
         waiting = self._waiting.get(key)
         if waiting is not None and waiting.is_current():
-            waiting.records = [*waiting.records, *records]
+            waiting.records.extend(records)
             return
         try:
             self._pipeline.feed(key, records, feed, plain)
         except (SchemaUnresolvedError, BacklogFullError) as exc:
-            waiting = self._waiting[key] = _Waiting(records, feed.fetched_s, is_current)
+            waiting = self._waiting[key] = _Waiting(list(records), feed.fetched_s, is_current)
             task = asyncio.create_task(self._go_on(key, waiting, exc))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
 
+    def look(self) -> None:
+        """Go on with what waits for room, if there is some."""
+        if self._waiting and self._pipeline.half_empty:
+            self._room.set()
+
     def close(self) -> None:
         """Let what waits wait for another worker."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         self._asker.close()
@@ -96,8 +108,11 @@ class Parked:
             failure = await self._asker.ask(why.schema_id)
             await asyncio.sleep(0)  # thousands may be refused without a question
             return failure
-        while waiting.is_current() and not self._pipeline.half_empty:  # noqa: ASYNC110 - it tells nobody
-            await asyncio.sleep(LOOK_S)
+        while waiting.is_current() and not self._pipeline.half_empty:
+            self._room.clear()
+            await self._room.wait()
+        async with self._turn:  # one after another, however many wait
+            await asyncio.sleep(0)
         return None
 
     def _feed_on(

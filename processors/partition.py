@@ -26,7 +26,7 @@ from schemas.coverage import Coverage, Outcome
 from schemas.deadletter import DeadLetter, Header
 from schemas.detection import Detection
 from schemas.errors import DeadLetterError, LogOrderError
-from schemas.frame import AudioFrame
+from schemas.frame import AudioFrame, Encoding
 from schemas.identity import epoch_text
 from schemas.latency import Readings
 from schemas.plain import PlainFrame, as_frame
@@ -164,7 +164,7 @@ class Partition:
         """
         self._expect(record)
         try:
-            frame, pcm = self._read(record, plain)
+            frame, pcm = self._read(record, plain, feed)
         except DeadLetterError as exc:
             self._pass(record)
             self._bury(record, exc)
@@ -250,13 +250,17 @@ class Partition:
         for sensor in list(self._sensors.values()):
             self._close(sensor)
 
-    def _read(self, record: LogRecord, plain: PlainFrame | None) -> tuple[AudioFrame | None, Pcm | None]:
+    def _read(
+        self, record: LogRecord, plain: PlainFrame | None, feed: Feed
+    ) -> tuple[AudioFrame | None, Pcm | None]:
         if plain is not None:
             frame = as_frame(plain, record.value or b"")
             return frame, mono(frame)
         if record.value is None and record.key is None and _is_tick(record.headers):
             return None, None
         frame = self._codec.decode(AudioFrame, record.value)
+        if frame.encoding is Encoding.FLAC:
+            feed.flac_values += frame.samples * frame.channels  # also of one that turns out not to decode
         return frame, mono(frame)
 
     def _expect(self, record: LogRecord) -> None:

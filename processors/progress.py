@@ -23,16 +23,18 @@ class Progress:
     def __init__(self, end_of: Callable[[PartitionKey], int | None]) -> None:
         self._end_of = end_of
         self._partitions: Mapping[PartitionKey, Partition] = {}
+        self._assigned = False
         self._began_s = monotonic()
         self._read_s: dict[PartitionKey, float] = {}
         self._appended_ms: dict[PartitionKey, int] = {}
         self._first_ends: dict[PartitionKey, int] = {}
         self._caught_up = False
 
-    def begin(self, partitions: Mapping[PartitionKey, Partition]) -> None:
-        """Forget everything: a generation begins with these partitions."""
-        self._partitions, self._began_s, self._caught_up = partitions, monotonic(), False
-        self._read_s = dict.fromkeys(partitions, self._began_s)
+    def begin(self, partitions: Mapping[PartitionKey, Partition] | None) -> None:
+        """Forget everything: a generation begins with these partitions; None ends one."""
+        self._assigned, self._partitions = partitions is not None, partitions or {}
+        self._began_s, self._caught_up = monotonic(), False
+        self._read_s = dict.fromkeys(self._partitions, self._began_s)
         self._appended_ms.clear()
         self._first_ends.clear()
 
@@ -55,14 +57,17 @@ class Progress:
         return [key for key, read_s in self._read_s.items() if read_s < since_s]
 
     def caught_up(self) -> bool:
-        """Say whether all has been read up to where the logs ended when we first saw their ends."""
+        """Say whether all has been read up to where the logs ended when we first saw their ends.
+
+        A generation without partitions has nothing to read; between generations nobody knows.
+        """
         for key in self._partitions.keys() - self._first_ends.keys():
             end = self._end_of(key)
             if end is not None:
                 self._first_ends[key] = end
         ends = self._first_ends
         read = (key in ends and found.position >= ends[key] for key, found in self._partitions.items())
-        self._caught_up = self._caught_up or all(read)
+        self._caught_up = self._caught_up or (self._assigned and all(read))
         return self._caught_up
 
     def unread_since_ms(self) -> Iterator[tuple[PartitionKey, int]]:

@@ -117,8 +117,13 @@ class Publisher:
             self._waiting.popleft()
 
     def forget_waiting(self) -> None:
-        """Drop what has found no room yet: whoever takes over says it again."""
+        """Drop what has not been sent yet: whoever takes over says it again.
+
+        Else it might be appended long after what they say of the same sensor by then. What is in flight may
+        be in the log already, and is waited for.
+        """
         self._waiting.clear()
+        self._producer.purge(in_queue=True, in_flight=False, blocking=False)
 
     def tick(self, topic: str, partition: int) -> None:
         """Append a record that brings the broker's clock into a quiet partition of the frames topic."""
@@ -184,7 +189,7 @@ class Publisher:
             logger.warning("publisher: %s", self._reason)
 
     def _report_tick(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None:
+        if error is not None and not _dropped(error):
             place = f"{message.topic()}[{message.partition()}]"
             failure = DeliveryError(f"cannot append a tick to {place}: {error.str()}")
             self._loop.call_soon_threadsafe(self._on_failure, failure)
@@ -214,7 +219,7 @@ class Publisher:
             self._on_published(output, appended_ms)
         elif _too_large(error) and _shorten(output):
             self.send([output])
-        else:
+        elif not _dropped(error):
             place = f"{self._topic_of(output)}[{output.partition}]"
             reason = f" ({self._reason})" if self._reason else ""
             self._on_failure(DeliveryError(f"cannot publish to {place}: {error.str()}{reason}"))
@@ -222,6 +227,11 @@ class Publisher:
 
 def _too_large(error: KafkaError) -> bool:
     return error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+
+
+def _dropped(error: KafkaError) -> bool:
+    """Return whether it was we who dropped it; that it was not sent, nobody knows, and nobody needs to."""
+    return error.code() == KafkaError._PURGE_QUEUE  # noqa: SLF001 - the name of the constant
 
 
 def _shorten(output: Output) -> bool:

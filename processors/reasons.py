@@ -3,7 +3,6 @@
 The reason of a wrong password or certificate reaches `error_cb` only: whatever was asked just times out.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, TypeVar
@@ -11,11 +10,11 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException
 
 from processors.handshake import look_closer
+from schemas.client_words import said_safely, secrets_of
 
 TURN_S, SURE_S = 0.5, 1.5
 """How long each turn waits for an answer; how long after a refusal it is believed, if none has come."""
 _REFUSALS = ("_AUTHENTICATION", "_SSL", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM")
-_AFTER = re.compile(r" \(after \d+ms in state \w+\)$")
 _NOTHING_SAID = ("_ALL_BROKERS_DOWN", "_TRANSPORT", "_RESOLVE", "_TIMED_OUT")
 NO_ANSWER = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT)  # noqa: SLF001 - their public names
 T = TypeVar("T")
@@ -25,13 +24,13 @@ class Reasons:
     """Notes what a client says; `note` is its `error_cb`."""
 
     def __init__(self, client: Mapping[str, Any]) -> None:
-        self._client = client
+        self._client, self._secrets = client, secrets_of(client)
         self._said: dict[str, str] = {}
         self._seen: str | None = None
 
     def note(self, error: KafkaError) -> None:
-        """Keep an error: the first of each kind, which says most."""
-        self._said.setdefault(error.name(), _AFTER.sub("", error.str()))
+        """Keep an error: the first of each kind, which says most; none of our secrets with it."""
+        self._said.setdefault(error.name(), said_safely(error.str(), self._secrets))
 
     @property
     def refused(self) -> bool:

@@ -8,7 +8,7 @@ It knows which of its windows are still needed; what else holds the mark, `Parti
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from processors.coverage import Covered
@@ -44,13 +44,14 @@ class Feed:
 
     The other times are for the latency ledger: when the records were fetched, when the plain frames among
     them had been decoded (others are as they are cut), when all windows had been cut. All are the shell's
-    monotonic clock.
+    monotonic clock. `flac_values` counts what of FLAC has been decoded, samples times channels.
     """
 
     now_s: float
     fetched_s: float | None = None
     decoded_s: float | None = None
     windowed_s: float | None = None
+    flac_values: int = field(default=0, kw_only=True)
 
 
 @dataclass(slots=True, eq=False)

@@ -6,8 +6,9 @@ SSL              a certificate and its key
 
 import ssl
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import faust
 
@@ -17,7 +18,6 @@ from schemas.errors import ConfigurationError
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 TOKENS = "OAUTHBEARER"
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", TOKENS)
-_SCHEMES = ("https", "http")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Security:
     certificate_file: str | None = None
     key_file: str | None = None
     key_password: str | None = field(default=None, repr=False)
-    oauth_url: str | None = None
+    oauth_url: str | None = field(default=None, repr=False)
     """With OAUTHBEARER: what gives tokens for `username` and `password`, a client's id and its secret."""
     oauth_scope: str | None = None
 
@@ -59,12 +59,14 @@ class Security:
             raise ConfigurationError("kafka.security_protocol", self.protocol, needs)
 
     def _check_tokens(self) -> None:
-        url, scheme, place = self.oauth_url, *_parts(self.oauth_url)
-        if "@" in place:
+        url, parts = self.oauth_url, _parts(self.oauth_url)
+        if "@" in parts.netloc:
             accepted = "a URL without a name and a password: there are kafka.sasl_username and sasl_password"
             raise ConfigurationError("kafka.oauth_token_url", "(hidden)", accepted)
-        if self.tokens and not (scheme in _SCHEMES and place):
-            raise ConfigurationError("kafka.oauth_token_url", url, f"https://… with {TOKENS}")
+        if self.tokens and not _hidden_on_the_way(parts):
+            accepted = f"https://… with {TOKENS}, or http:// to this machine: a secret is sent there"
+            shown = None if url is None else url.partition("?")[0]
+            raise ConfigurationError("kafka.oauth_token_url", shown, accepted)
         if not self.tokens and (url is not None or self.oauth_scope is not None):
             needs = f"{TOKENS} where there is an oauth_token_url or an oauth_scope"
             raise ConfigurationError("kafka.sasl_mechanism", self.mechanism, needs)
@@ -135,10 +137,20 @@ class Security:
         return context
 
 
-def _parts(url: str | None) -> tuple[str, str]:
-    """Return the scheme and the place of a URL; two empty ones where it is none."""
+def _parts(url: str | None) -> SplitResult:
+    """Return the parts of a URL; empty ones where it is none."""
     try:
-        split = urlsplit(url or "")
+        return urlsplit(url or "")
     except ValueError:
-        return "", ""
-    return split.scheme, split.netloc
+        return urlsplit("")
+
+
+def _hidden_on_the_way(url: SplitResult) -> bool:
+    """Say whether nobody between us and a URL can read what is sent there."""
+    host = url.hostname or ""
+    if url.scheme != "http":
+        return url.scheme == "https" and bool(host)
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

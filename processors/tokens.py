@@ -28,7 +28,8 @@ MAX_ANSWER_BYTES = 1 << 20
 class TokenEndpoint:
     """Where tokens are fetched, and as whom."""
 
-    url: str
+    url: str = field(repr=False)
+    """Its query may hold a secret: it is never shown."""
     client_id: str
     client_secret: str = field(repr=False)
     scope: str | None = None
@@ -89,7 +90,17 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no ty
             aiohttp.ClientSession(headers={"Authorization": f"Basic {who}"}) as session,
             session.post(endpoint.url, data=form, allow_redirects=False) as answer,
         ):
-            return answer.status, await answer.content.read(MAX_ANSWER_BYTES)
+            return answer.status, await _bounded(answer.content)
 
     def _refused(self, why: str) -> AuthenticationFailedError:
-        return AuthenticationFailedError(f"no token from {self._endpoint.url}: {why}")
+        url, _, query = self._endpoint.url.partition("?")
+        told = why.replace(query, "***") if query else why
+        return AuthenticationFailedError(f"no token from {url}: {told}")
+
+
+async def _bounded(content: aiohttp.StreamReader) -> bytes:
+    """Read an answer to its end, or up to the bound: what is longer is no JSON any more."""
+    body = bytearray()
+    while len(body) < MAX_ANSWER_BYTES and (piece := await content.read(MAX_ANSWER_BYTES - len(body))):
+        body += piece
+    return bytes(body)

@@ -28,9 +28,11 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.events import Event
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+from mode import Service
 from mode.threads import WorkerThread
 
 from processors.assignor import StickyAssignor
+from processors.pulse import BEAT_S, Pulse
 from processors.unpack import survive_header_names
 
 ALL_HELD_WAIT_S, UNASSIGNED_WAIT_S = 0.005, 0.1
@@ -45,6 +47,8 @@ class FetchOwner(Protocol):
 
     held: set[TP]
     """Partitions from which nothing is fetched for now."""
+    pulse: Pulse
+    """Beats on the thread that keeps the membership."""
 
     @property
     def generation(self) -> int | None:
@@ -110,6 +114,16 @@ class FetchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_min_bytes = transport.fetch_min_bytes  # noqa: SLF001
         consumer._fetch_max_wait_ms = transport.fetch_max_wait_ms  # noqa: SLF001
         return consumer
+
+    @Service.task
+    async def _beat(self) -> None:
+        pulse = cast(FetchTransport, self.transport).owner.pulse
+        try:
+            while not self.should_stop:
+                pulse.beat()
+                await asyncio.sleep(BEAT_S)
+        finally:
+            pulse.end()
 
     async def on_thread_stop(self) -> None:
         """Close the consumer."""

@@ -5,12 +5,12 @@ that every other client would choose is decided here and cannot be overridden.
 """
 
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from schemas.client_words import said_safely, secrets_of
 from schemas.errors import ConfigurationError
 
 _LOG = logging.getLogger(__name__)
@@ -40,10 +40,8 @@ _SETTINGS = {
     "compression.codec": "compression",
 }
 _OWNED = {"request.required.acks", "partitioner_cb", "transactional.id", "error_cb", "logger", *_FIXED}
-_SECRET = ("password", "secret", "ssl.key.pem", "sasl.oauthbearer.config")
 _TELLING = ("_AUTHENTICATION", "_SSL", "SASL_AUTHENTICATION_FAILED", "_RESOLVE", "_TRANSPORT")
 """Errors that say why nothing is delivered, the most telling first; others follow."""
-_AFTER = re.compile(r" \(after \d+ms in state \w+\)$")
 _ONE_BROKER = {"_TRANSPORT", "_RESOLVE", "_TIMED_OUT"}
 """Errors of one connection: the others may well be working."""
 
@@ -84,7 +82,7 @@ class ClientErrors:
 
     def note(self, error: KafkaError) -> None:
         """Keep an error of the client; say so where it means that nothing at all is delivered."""
-        name, text = error.name(), self.redacted(_AFTER.sub("", error.str()))
+        name, text = error.name(), self.redacted(error.str())
         new = name not in self._first
         self._first.setdefault(name, text)
         self._last[name] = text
@@ -109,9 +107,7 @@ class ClientErrors:
 
     def redacted(self, text: str) -> str:
         """Return a text without any of the caller's secrets."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+        return said_safely(text, self._secrets)
 
 
 def open_client(client: Mapping[str, object], settings: PublisherSettings) -> tuple[Producer, ClientErrors]:
@@ -151,12 +147,6 @@ def client_options(client: Mapping[str, object], settings: PublisherSettings) ->
         "compression.type": settings.compression,
     }
     return {**_DEFAULTS, **client, **ours, **_FIXED}
-
-
-def secrets_of(client: Mapping[str, object]) -> frozenset[str]:
-    """Return what of a client's options must never be shown."""
-    named = (str(value) for key, value in client.items() if any(word in key for word in _SECRET))
-    return frozenset(value for value in named if value)
 
 
 def _text(exc: Exception) -> str:

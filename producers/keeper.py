@@ -10,6 +10,7 @@ again: at a start with something in the file, and after a delivery that failed, 
 carried out all the same.
 
 While the disk takes nothing frames wait in memory, as far as the bound goes; past it, what is new is refused.
+What is to be removed is written all the same, as far as the disk lets us: else nothing would be drained.
 """
 
 import logging
@@ -20,6 +21,8 @@ from threading import Lock
 
 from producers.disk import SpoolDisk
 from producers.errors import SpoolBrokenError, SpoolError, SpoolFullError
+from producers.pending import Pending
+from producers.positions import Positions
 from producers.spool import FrameKey, Place, Spooled, SpoolSettings
 from producers.spool_file import SpoolFile
 from schemas.errors import ConfigurationError
@@ -27,9 +30,9 @@ from schemas.frame import AudioFrame
 
 _LOG = logging.getLogger(__name__)
 
-PENDING_BYTES = 4 << 20
-"""Kept in memory while the disk takes nothing: two minutes at 16 kHz."""
 REMOVE_EVERY_S = 1.0
+CROWDED = 0.9
+"""Of `max_bytes`: whoever can wait, waits, rather than have the oldest given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,20 @@ class Kept:
     """Frames in the keeper's hands.
 
     `waiting`: not acknowledged, and not on their way as live sound. `given_up`: the oldest, past the limit.
-    `set_aside`: files that were broken, with all that waited in them. `writable`: the disk takes frames.
+    `refused`: set aside in the file, since they can never be sent. `set_aside`: files that were broken, with
+    all that waited in them. `writable`: the disk takes frames.
     """
 
     waiting: int
     given_up: int
+    refused: int
     set_aside: int
     writable: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing was lost."""
+        return not (self.given_up or self.refused or self.set_aside)
 
 
 class Keeper:
@@ -58,15 +68,14 @@ class Keeper:
         """
         self._settings = settings
         self._lock, self._committing = Lock(), Lock()
-        self._pending: dict[int, Spooled] = {}
-        self._pending_bytes, self._pending_since_s = 0, 0.0
+        self._pending, self._file_bytes = Pending(settings.commit_ms), 0
         self._gone: set[int] = set()
         self._writing: set[int] = set()
         self._flying: set[int] = set()
         self._sent: set[int] = set()
-        self._places: dict[Place, int] = {}
-        self._unwritten: dict[Place, int] = {}
-        self._in_file, self._last, self._given_up, self._doubts = 0, 0, 0, 0
+        self._positions = Positions()
+        self._in_file, self._last, self._given_up = 0, 0, 0
+        self._back_to: int | None = None
         self._removed_s = 0.0
         self._disk = SpoolDisk(settings, frames_topic)
         try:
@@ -82,15 +91,17 @@ class Keeper:
     def kept(self) -> Kept:
         """How many frames are in whose hands."""
         with self._lock:
-            waiting = self._in_file + len(self._pending) - len(self._gone) - len(self._flying)
-            set_aside, writable = self._disk.set_aside_files, self._disk.trouble is None
-            return Kept(max(0, waiting), self._given_up, set_aside, writable)
+            file, disk = self._disk.file, self._disk
+            refused, moved = (file.refused, file.moved) if file is not None else (0, 0)
+            waiting = self._in_file + len(self._pending) - len(self._gone) - len(self._flying) - moved
+            return Kept(max(0, waiting), self._given_up, refused, disk.set_aside_files, disk.trouble is None)
 
     @property
     def crowded(self) -> bool:
-        """Whether memory holds as much as it may."""
+        """Whether memory or the file hold so much that whoever can wait had better wait."""
         with self._lock:
-            return self._pending_bytes >= PENDING_BYTES
+            coming_bytes = self._file_bytes + self._pending.in_file_bytes
+            return self._pending.is_full or coming_bytes >= CROWDED * self._settings.max_bytes
 
     def take(self, sensor: str, frame: AudioFrame, flying: bool) -> int:
         """Keep a frame, which a client is about to hold if `flying`; return its number.
@@ -100,15 +111,12 @@ class Keeper:
 
         """
         with self._lock:
-            if not flying and self._pending_bytes >= PENDING_BYTES:
+            if not flying and self._pending.is_full:
                 trouble = self._disk.trouble or "the disk is too slow"
                 why = f"the broker takes nothing, and the spool cannot be written: {trouble}"
                 raise SpoolFullError(sensor, why)
             self._last += 1
-            if not self._pending:
-                self._pending_since_s = time.monotonic()
-            self._pending[self._last] = Spooled(self._last, sensor, frame)
-            self._pending_bytes += len(frame.data)
+            self._pending.take(Spooled(self._last, sensor, frame))
             if flying:
                 self._flying.add(self._last)
             return self._last
@@ -122,36 +130,49 @@ class Keeper:
         """Note that no client holds a frame any more; in doubt, the broker may have it or not."""
         with self._lock:
             self._land(number)
-            self._doubts += doubt
+            self._positions.doubts += doubt
+            self._back_to = number if self._back_to is None else min(number, self._back_to)
 
-    def give_up(self, spooled: Spooled) -> None:
-        """Let go of a frame that can never be sent."""
-        self.settle(spooled.number)
+    def go_back(self, cursor: int) -> int:
+        """Return up to which number nothing waits, for who has come to `cursor`."""
         with self._lock:
-            self._given_up += 1
+            back_to, self._back_to = self._back_to, None
+            return cursor if back_to is None else min(cursor, back_to - 1)
+
+    def refuse(self, spooled: Spooled, why: str) -> None:
+        """Set a frame aside that can never be sent.
+
+        Raises:
+            SpoolError: the disk does not let us.
+
+        """
+        with self._committing:
+            (self._disk.file or self._open()).refuse(spooled, why)
+            with self._lock:
+                self._land(spooled.number)
+                self._pending.drop([spooled.number])
 
     @property
     def doubts(self) -> int:
         """How often it became uncertain whether the log has some of what waits; 0 while it is certain."""
         with self._lock:
-            return self._doubts
+            return self._positions.doubts
 
     def dispel(self, doubts: int) -> None:
         """Note that the log was read since there were so many, and what was found in it is let go of."""
         with self._lock:
-            if self._doubts == doubts:
-                self._doubts = 0
+            self._positions.dispel(doubts)
 
     def settle(self, number: int, place: Place | None = None, offset: int = 0) -> None:
         """Let go of a frame that the broker has; what else is to be found in the log begins at `offset`."""
         with self._lock:
             self._land(number)
             written = number not in self._pending
-            self._drop(number)
+            self._pending.drop([number])
             if written or number in self._writing:
                 self._gone.add(number)
-            if place is not None and not self._doubts:
-                self._places[place] = self._unwritten[place] = offset
+            if place is not None:
+                self._positions.move_up(place, offset)
 
     def forget(self, keys: Iterable[FrameKey]) -> int:
         """Let go of frames that were found in the log and that no client holds; return how many.
@@ -163,7 +184,7 @@ class Keeper:
         sought = set(keys)
         with self._lock:
             file = self._disk.file
-            found = {number for number, spooled in self._pending.items() if spooled.key in sought}
+            found = self._pending.find(sought)
         found |= set(file.find(sought)) if file is not None else set()
         with self._lock:
             found -= self._flying | self._sent | self._gone
@@ -180,7 +201,7 @@ class Keeper:
         """
         with self._lock:
             last, held, file = self._last, self._flying | self._sent | self._gone, self._disk.file
-            found = {number: spooled for number, spooled in self._pending.items() if number > after}
+            found = {spooled.number: spooled for spooled in self._pending.after(after)}
         # A frame that came later than `last` may be in a client's hands without being in `held`.
         rows = file.after(after, limit + len(held)) if file is not None else []
         found |= {row.number: row for row in rows}
@@ -197,20 +218,18 @@ class Keeper:
 
         """
         with self._lock:
-            pending, file = {spooled.sensor for spooled in self._pending.values()}, self._disk.file
+            pending, file = {spooled.sensor for spooled in self._pending.after(0)}, self._disk.file
         return pending | (file.sensors() if file is not None else set())
 
     def positions(self, cluster: str, topic: str) -> dict[int, int]:
         """Return where in a topic, by partition, frames of this spool may stand at the earliest."""
         with self._lock:
-            return {p: offset for (c, t, p), offset in self._places.items() if (c, t) == (cluster, topic)}
+            return self._positions.of(cluster, topic)
 
     def begin_at(self, cluster: str, topic: str, offsets: dict[int, int]) -> None:
         """Note the ends of a topic's partitions, before anything of this spool is sent there."""
         with self._lock:
-            places = {(cluster, topic, partition): offset for partition, offset in offsets.items()}
-            self._places |= places
-            self._unwritten |= places
+            self._positions.begin_at(cluster, topic, offsets)
 
     # -- what one thread does --------------------------------------------------------------------------------
 
@@ -220,7 +239,7 @@ class Keeper:
             if not now and not self._is_due():
                 return self._disk.trouble is None
             try:
-                self._write(self._disk.file or self._open())
+                self._write(self._disk.file or self._open(), now)
             except SpoolBrokenError as exc:
                 self._begin_anew(exc)
                 return False
@@ -228,6 +247,20 @@ class Keeper:
                 self._disk.complain(exc)
                 return False
             self._disk.works()
+            return True
+
+    def note_down(self) -> bool:
+        """Write removals and positions, and no frames; return whether the file, if there is one, has them."""
+        with self._committing:
+            try:
+                if self._disk.file is not None:
+                    self._write_some(self._disk.file, [])
+            except SpoolBrokenError as exc:
+                self._begin_anew(exc)
+                return False
+            except SpoolError as exc:
+                self._disk.complain(exc)
+                return False
             return True
 
     def set_aside(self, why: SpoolBrokenError) -> None:
@@ -252,18 +285,39 @@ class Keeper:
     def _is_due(self) -> bool:
         if not self._disk.is_due:
             return False
-        now_s = time.monotonic()
         with self._lock:
-            age_ms = 1000 * (now_s - self._pending_since_s) if self._pending else 0.0
-            removes = bool(self._gone) and now_s - self._removed_s >= REMOVE_EVERY_S
-        return self._disk.file is None or age_ms >= self._settings.commit_ms or removes
+            waits_long = self._pending.is_due
+            removes = bool(self._gone) and time.monotonic() - self._removed_s >= REMOVE_EVERY_S
+        return self._disk.file is None or waits_long or removes
 
-    def _write(self, file: SpoolFile) -> None:
+    def _write(self, file: SpoolFile, now: bool) -> None:
         with self._lock:
-            added, removed = list(self._pending.values()), list(self._gone)
-            positions, kept = dict(self._unwritten), self._flying | self._sent
-            self._writing = set(self._pending)
-            self._pending_since_s = self._removed_s = time.monotonic()
+            added = self._pending.after(0) if now else self._pending.due(self._flying)
+        try:
+            self._write_some(file, added)
+            if not added:
+                self._shrink(file)
+        except SpoolBrokenError:
+            raise
+        except SpoolError:
+            self._write_some(file, [])
+            raise
+
+    def _shrink(self, file: SpoolFile) -> None:
+        try:
+            file.shrink()
+        except SpoolBrokenError:
+            raise
+        except SpoolError as exc:
+            _LOG.debug("the spool keeps its size for now: %s", exc)
+
+    def _write_some(self, file: SpoolFile, added: list[Spooled]) -> None:
+        with self._lock:
+            added = [spooled for spooled in added if spooled.number in self._pending]
+            removed, positions = list(self._gone), self._positions.unwritten()
+            kept = self._flying | self._sent
+            self._writing = {spooled.number for spooled in added}
+            self._removed_s = time.monotonic()
         try:
             written = file.write(added, removed, positions, kept)
         except SpoolError:
@@ -272,15 +326,13 @@ class Keeper:
                 self._writing = set()
             raise
         with self._lock:
-            for spooled in added:
-                self._drop(spooled.number)
+            self._pending.drop(self._writing)
             self._gone.difference_update(removed)
             self._writing = set()
-            for place, offset in positions.items():
-                if self._unwritten.get(place) == offset:
-                    del self._unwritten[place]
+            self._positions.wrote(positions)
             self._in_file += written.added - written.removed - len(written.given_up)
             self._given_up += len(written.given_up)
+            self._file_bytes = written.size_bytes
         if written.given_up:
             self._say_given_up(written.given_up)
 
@@ -288,20 +340,13 @@ class Keeper:
         self._flying.discard(number)
         self._sent.discard(number)
 
-    def _drop(self, number: int) -> None:
-        dropped = self._pending.pop(number, None)
-        if dropped is not None:
-            self._pending_bytes -= len(dropped.frame.data)
-
     def _open(self) -> SpoolFile:
         file = self._disk.open()
-        (in_file, highest), places = file.extent(), file.positions()
+        (in_file, highest), places, size_bytes = file.extent(), file.positions(), file.size_bytes()
         with self._lock:
-            self._in_file, self._last = in_file, max(self._last, highest)
-            for place, offset in places.items():  # what the file has may be older than what memory has
-                self._places[place] = min(offset, self._places.get(place, offset))
-            self._unwritten = {p: offset for p, offset in self._places.items() if places.get(p) != offset}
-            self._doubts += 1 if in_file else 0
+            self._in_file, self._last, self._file_bytes = in_file, max(self._last, highest), size_bytes
+            self._positions.join(places)
+            self._positions.doubts += 1 if in_file else 0
         return file
 
     def _begin_anew(self, why: SpoolBrokenError) -> None:

@@ -17,19 +17,20 @@ store a frame behind our back: it stands twice then, under one key, and what is 
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from producers.client import ClientErrors, secrets_of
+from producers.client import ClientErrors
 from producers.errors import LogAwayError
 from producers.keeper import Keeper
 from producers.spool import FrameKey
+from schemas.client_words import secrets_of
 from schemas.codec import Codec
 from schemas.errors import DeadLetterError, SchemaUnresolvedError
 from schemas.frame import AudioFrame
@@ -38,7 +39,9 @@ from schemas.topics import partition_of
 _LOG = logging.getLogger(__name__)
 
 SETTLE_S, LEAVING_POLL_S = 1.0, 0.2
-ANSWER_S, READ_S = 5.0, 30.0
+ANSWER_S, READ_S = 15.0, 30.0
+CALL_S = 3.0
+"""How long one call may take, within which nobody can be stopped."""
 AT_ONCE = 500
 _LEAVING = {0x04, 0x09, 0x0B}
 """FIN_WAIT1, LAST_ACK, CLOSING: the system still delivers what a process wrote before it ended."""
@@ -46,14 +49,19 @@ _LEAVING = {0x04, 0x09, 0x0B}
 _HARMLESS = {KafkaError._PARTITION_EOF, KafkaError.GROUP_AUTHORIZATION_FAILED}  # noqa: SLF001 - its public name
 """No group is joined, so no right to one is needed."""
 
+_LATER = {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}  # noqa: SLF001
+"""The connection may still be on its way: a handshake goes to and fro six times and more."""
+
 Offsets = dict[int, int]
+T = TypeVar("T")
 
 
 class LogReader:
     """Reads topics as they are, without a group's memory."""
 
-    def __init__(self, client: Mapping[str, object], codec: Codec) -> None:
-        self._client, self._codec = dict(client), codec
+    def __init__(self, client: Mapping[str, object], codec: Codec, stop: Event | None = None) -> None:
+        """Read with these options of a client, until `stop` is set."""
+        self._client, self._codec, self._stop = dict(client), codec, stop or Event()
 
     def cluster(self, topic: str, timeout_s: float = ANSWER_S) -> tuple[str, int]:
         """Return the cluster's id, and how many partitions a topic has.
@@ -78,11 +86,12 @@ class LogReader:
         with self._consumer() as consumer:
             cluster, count = self._cluster(consumer, topic, timeout_s)
             numbers = range(count) if partitions is None else partitions
-            ends = {}
-            for number in numbers:
-                left_s = max(0.05, deadline_s - monotonic())
-                _, ends[number] = consumer.get_watermark_offsets(TopicPartition(topic, number), left_s)
-            return cluster, ends
+            asked = [TopicPartition(topic, number, OFFSET_END) for number in numbers]
+            told = self._patiently(lambda s: consumer.offsets_for_times(asked, s), deadline_s - monotonic())
+            for partition in told:
+                if partition.error is not None:
+                    raise KafkaException(partition.error)
+            return cluster, {partition.partition: partition.offset for partition in told}
 
     def keys(self, topic: str, begin: Offsets, ends: Offsets, of: set[str]) -> Iterator[list[FrameKey]]:
         """Give the keys of some sensors' frames between two positions, as they are read.
@@ -112,14 +121,27 @@ class LogReader:
 
         """
         with self._consumer() as consumer:
-            return {broker.port for broker in consumer.list_topics(timeout=ANSWER_S).brokers.values()}
+            metadata = self._patiently(lambda s: consumer.list_topics(timeout=s), ANSWER_S)
+            return {broker.port for broker in metadata.brokers.values()}
 
     def _cluster(self, consumer: Consumer, topic: str, timeout_s: float) -> tuple[str, int]:
-        metadata = consumer.list_topics(topic, timeout_s)
+        metadata = self._patiently(lambda s: consumer.list_topics(topic, s), timeout_s)
         found = metadata.topics[topic]
         if found.error is not None:
             raise KafkaException(found.error)
         return metadata.cluster_id or "", len(found.partitions)
+
+    def _patiently(self, call: Callable[[float], T], timeout_s: float) -> T:
+        """Call again and again, with one connection, until there is an answer, or no more time."""
+        deadline_s = monotonic() + timeout_s
+        while True:
+            try:
+                return call(min(CALL_S, max(0.05, deadline_s - monotonic())))
+            except KafkaException as exc:
+                error = exc.args[0]
+                over = self._stop.wait(0.02) or monotonic() >= deadline_s
+                if over or not isinstance(error, KafkaError) or error.code() not in _LATER:
+                    raise
 
     def _consumed(self, consumer: Consumer, topic: str, still_open: set[int]) -> Iterator[list[Message]]:
         quiet_since_s = monotonic()
@@ -187,7 +209,9 @@ def read_back(log: LogReader, keeper: Keeper, topic: str, stop: Event) -> int:
     if not sensors or not begin:
         return 0  # nothing of this spool was ever sent to this topic of this cluster
     wanted = _partitions(sensors, len(begin), count)
-    position = {number: begin.get(number, 0) for number in wanted}
+    position = _still_there(
+        log, keeper, (cluster, topic), {number: begin.get(number, 0) for number in wanted}
+    )
     found, settled = 0, False
     while not stop.is_set():
         _, ends = log.ends(topic, wanted)
@@ -202,6 +226,15 @@ def read_back(log: LogReader, keeper: Keeper, topic: str, stop: Event) -> int:
         _settle(log, stop)
         settled = True
     raise LogAwayError("stopped before the log was read")
+
+
+def _still_there(log: LogReader, keeper: Keeper, where: tuple[str, str], begin: Offsets) -> Offsets:
+    """Return the positions; one past the end is of a topic that was made anew since, and begins at 0."""
+    _, ends = log.ends(where[1], begin)
+    if anew := {number: 0 for number, end in ends.items() if begin[number] > end}:
+        _LOG.warning("%s: the topic was made anew, and is read from its beginning", where[1])
+        keeper.begin_at(*where, anew)
+    return begin | anew
 
 
 def still_leaving(ports: set[int]) -> bool:

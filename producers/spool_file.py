@@ -6,10 +6,15 @@
 The file is SQLite's, with a write-ahead log. What is committed outlives kill -9, since the system keeps it;
 with `synchronous` full also a power cut, since each commit waits for the disk. A frame and the positions that
 it depends on are written in one transaction. One process at a time has a directory: a lock that the system
-takes back when the process ends, however it ends. What the file means is for `keeper` and `readback`.
+takes back when the process ends, however it ends. Only its owner may read what people said. What the file
+means is for `keeper` and `readback`.
+
+Sound that cannot be sent is moved to a table of its own, `refused`, with why. A disk is never filled to its
+end: without room for a transaction nothing could be removed either.
 """
 
 import fcntl
+import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,12 +24,16 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from producers.errors import SpoolBrokenError, SpoolError
+from producers.errors import SpoolError
 from producers.spool import BUSY_S, FILE, LOCK, FrameKey, Place, Spooled, SpoolSettings, translated
 from schemas.errors import ConfigurationError, InvalidFrameError
 from schemas.frame import AudioFrame, Encoding
 
+_LOG = logging.getLogger(__name__)
+
 GIVEN_UP_AT_ONCE = 64
+LEFT_FREE_BYTES = 2 << 20
+"""Of the disk, by what is added: room for the write-ahead log in which things are removed."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (
@@ -35,17 +44,21 @@ CREATE TABLE IF NOT EXISTS frames (
     samples INTEGER NOT NULL, captured_at_us INTEGER NOT NULL, sample_rate_hz INTEGER NOT NULL,
     channels INTEGER NOT NULL, encoding TEXT NOT NULL, data BLOB NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS by_key ON frames (sensor, epoch, first_sample);
+CREATE TABLE IF NOT EXISTS refused (
+    number INTEGER PRIMARY KEY, sensor, epoch, first_sample, samples, captured_at_us, sample_rate_hz,
+    channels, encoding, data, why TEXT NOT NULL);
 """
 _FIELDS = "epoch, first_sample, samples, captured_at_us, sample_rate_hz, channels, encoding, data"
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What one commit changed: frames added, removed, and given up for want of room."""
+    """What one commit changed: frames added, removed, and given up for want of room; and the size then."""
 
     added: int
     removed: int
-    given_up: tuple[Spooled, ...] = ()
+    given_up: tuple[Spooled, ...]
+    size_bytes: int
 
 
 class SpoolLock:
@@ -60,7 +73,7 @@ class SpoolLock:
 
         """
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._held = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except (PermissionError, FileExistsError, NotADirectoryError) as exc:
             accepted = f"a directory that this user may write: {exc.strerror}"
@@ -94,7 +107,9 @@ class SpoolFile:
             raise AssertionError("a spool without a directory")
         self.path, self._settings = settings.directory / FILE, settings
         self._lock = RLock()
+        self.refused, self.moved = 0, 0
         with translated(self.path):
+            _make_private(self.path)
             self._db = sqlite3.connect(
                 self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
             )
@@ -107,12 +122,16 @@ class SpoolFile:
     def _open(self, frames_topic: str) -> None:
         with self._lock, translated(self.path):
             self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            self._db.execute("PRAGMA journal_mode = WAL")
+            (mode,) = self._db.execute("PRAGMA journal_mode = WAL").fetchone()
+            self._db.execute("PRAGMA wal_autocheckpoint = 256")
             self._db.execute(f"PRAGMA synchronous = {self._settings.synchronous}")
             self._db.execute("PRAGMA journal_size_limit = 4194304")
+            self._db.text_factory = _text
             self._db.executescript(_TABLES)
             self._db.execute("INSERT OR IGNORE INTO about VALUES ('topic', ?)", (frames_topic,))
             (topic,) = self._db.execute("SELECT value FROM about WHERE name = 'topic'").fetchone()
+        if mode != "wal":
+            _LOG.warning("%s: no write-ahead log here, but %r: each commit is slower", self.path, mode)
         if topic != frames_topic:
             accepted = f"a spool of {frames_topic}; this one holds sound of {topic}"
             raise ConfigurationError("spool.directory", str(self.path.parent), accepted)
@@ -131,6 +150,8 @@ class SpoolFile:
             SpoolError: nothing of it was done.
 
         """
+        if added:
+            self._check_disk(sum(len(spooled.frame.data) for spooled in added))
         with self._transaction():
             gone = self._db.executemany("DELETE FROM frames WHERE number = ?", ((n,) for n in removed))
             removed_count = max(0, gone.rowcount)
@@ -141,9 +162,29 @@ class SpoolFile:
             places = [(*place, offset) for place, offset in positions.items()]
             self._db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)", places)
             given_up = self._give_up(kept) if added else ()
-            if not added:
-                self._db.execute("PRAGMA incremental_vacuum(256)").fetchall()
-        return Written(added_count, removed_count, given_up)
+            size_bytes = self.size_bytes()
+        return Written(added_count, removed_count, given_up, size_bytes)
+
+    def shrink(self) -> None:
+        """Give some of what is free back to the disk."""
+        with self._transaction():
+            self._db.execute("PRAGMA incremental_vacuum(256)").fetchall()
+
+    def refuse(self, spooled: Spooled, why: str) -> bool:
+        """Set a frame aside that can never be sent; return whether it was among those that wait.
+
+        Raises:
+            SpoolError: nothing of it was done.
+
+        """
+        with self._transaction():
+            moved = self._move_aside(spooled.number, why)
+            if not moved:
+                marks = ", ".join("?" * 11)
+                sql = f"INSERT OR REPLACE INTO refused VALUES ({marks})"  # noqa: S608
+                self._db.execute(sql, (*_row(spooled), why))
+                self.refused += 1
+        return moved
 
     def after(self, number: int, limit: int) -> list[Spooled]:
         """Return the frames that follow a number, in order."""
@@ -184,6 +225,8 @@ class SpoolFile:
     def _give_up(self, kept: set[int]) -> tuple[Spooled, ...]:
         given_up: list[Spooled] = []
         while self.size_bytes() > self._settings.max_bytes:
+            if self._forget_refused():
+                continue
             oldest = self._select("ORDER BY number LIMIT ?", (GIVEN_UP_AT_ONCE + len(kept),))
             going = [spooled for spooled in oldest if spooled.number not in kept]
             if not going:
@@ -196,23 +239,67 @@ class SpoolFile:
         sql = f"SELECT number, sensor, {_FIELDS} FROM frames {where}"  # noqa: S608 - texts of ours
         with self._lock, translated(self.path):
             rows = self._db.execute(sql, values).fetchall()
-        try:
-            return [_spooled(row) for row in rows]
-        except (InvalidFrameError, ValueError, TypeError) as exc:
-            raise SpoolBrokenError(f"{self.path}: {exc}") from exc
+        found, unreadable = [], {}
+        for row in rows:
+            try:
+                found.append(_spooled(row))
+            except (InvalidFrameError, ValueError, TypeError) as exc:
+                unreadable[row[0]] = str(exc)
+        if unreadable:
+            self._set_aside(unreadable)
+        return found
+
+    def _set_aside(self, unreadable: dict[int, str]) -> None:
+        with self._transaction():
+            for number, why in unreadable.items():
+                self._move_aside(number, why)
+                _LOG.error("%s: frame %d cannot be read, and is set aside: %s", self.path, number, why)
+
+    def _move_aside(self, number: int, why: str) -> bool:
+        sql = "INSERT OR REPLACE INTO refused SELECT *, ? FROM frames WHERE number = ?"
+        moved = self._db.execute(sql, (why, number)).rowcount > 0
+        self._db.execute("DELETE FROM frames WHERE number = ?", (number,))
+        self.refused, self.moved = self.refused + moved, self.moved + moved
+        return moved
+
+    def _forget_refused(self) -> bool:
+        sql = "DELETE FROM refused WHERE number IN (SELECT number FROM refused ORDER BY number LIMIT ?)"
+        return self._db.execute(sql, (GIVEN_UP_AT_ONCE,)).rowcount > 0
+
+    def _check_disk(self, added_bytes: int) -> None:
+        disk = os.statvfs(self.path.parent)
+        free_bytes = disk.f_bavail * disk.f_frsize
+        # Once in the write-ahead log, once in the file.
+        if free_bytes < 2 * added_bytes + LEFT_FREE_BYTES:
+            raise SpoolError(f"{self.path}: the disk is full: {free_bytes} bytes are left")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._lock, translated(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
+            within = self._db.in_transaction  # frames are read, and set aside, inside another one
+            if not within:
+                self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                self._db.execute("COMMIT")
+                if not within:
+                    self._db.execute("COMMIT")
             except BaseException:
                 # SQLite has rolled back by itself where the disk is full.
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+
+def _make_private(path: Path) -> None:
+    """Make a file that is not there yet; SQLite gives what stands beside it the same rights."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as exc:
+        raise SpoolError(f"{path}: {exc.strerror}") from exc
+
+
+def _text(stored: bytes) -> str:
+    return stored.decode(errors="surrogateescape")
 
 
 def _row(spooled: Spooled) -> tuple[Any, ...]:

@@ -16,14 +16,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Event, Lock, Thread
 
+from producers.asker import Asker, AskSettings
 from producers.client import PublisherSettings
 from producers.drain import Drainer, DrainSettings
-from producers.errors import BufferFullError, LogAwayError, SpoolFullError
+from producers.errors import BufferFullError, SpoolFullError
 from producers.keeper import Keeper, Kept
-from producers.publisher import Counts, OnDelivery
+from producers.publisher import Counts
 from producers.readback import LogReader
 from producers.spool import FrameKey, SpoolSettings
-from producers.spool_publisher import SpooledPublisher
+from producers.spool_publisher import BackfillPublisher, Fates, SpooledPublisher
 from schemas.codec import Codec
 from schemas.errors import ConfigurationError, DeliveryError
 from schemas.frame import AudioFrame
@@ -32,7 +33,7 @@ from schemas.topics import Topics
 _LOG = logging.getLogger(__name__)
 
 TURN_S, ROOM_POLL_S = 0.02, 0.02
-ASK_S, ASK_AGAIN_MAX_S = 1.0, 60.0
+ASK_AGAIN_S, ASK_AGAIN_MAX_S = 1.0, 60.0
 CROWD = 2000
 """Frames that a recording played as fast as it goes puts on their way at once."""
 
@@ -63,6 +64,8 @@ class SpoolState:
         kept, said = self.kept, []
         if kept.given_up:
             said.append(f"{kept.given_up} GIVEN UP by the spool")
+        if kept.refused:
+            said.append(f"{kept.refused} REFUSED, set aside in the spool")
         if kept.set_aside:
             said.append("SPOOL BROKEN, set aside")
         if not kept.writable:
@@ -94,23 +97,22 @@ class SpoolingSink:
 
         """
         self._settings, self._topic = settings, topics.frames
-        self._keeper, self._log = Keeper(settings, topics.frames), LogReader(client, codec)
+        self._over, self._asked = Event(), Event()
+        self._keeper, log = Keeper(settings, topics.frames), LogReader(client, codec, self._over)
 
-        def to_backfill(on_delivery: OnDelivery) -> SpooledPublisher:
-            return SpooledPublisher(client, topics.backfill, codec, publisher, on_delivery)
+        def to_backfill(fates: Fates) -> BackfillPublisher:
+            return BackfillPublisher(client, topics.backfill, codec, publisher, fates)
 
         self._live = SpooledPublisher(client, topics.frames, codec, publisher, self._delivered)
         drain = DrainSettings(topics.frames, topics.backfill, settings.drain_rate)
-        self._drainer = Drainer(self._keeper, self._log, to_backfill, drain)
+        self._drainer = Drainer(self._keeper, log, to_backfill, drain)
+        self._asker = Asker(self._keeper, log, codec, AskSettings(topics.frames, settings.after_s))
         self._lock = Lock()
         self._flying: dict[FrameKey, _Flight] = {}
         self._routes: dict[str, _Route] = {}
-        self._cluster: str | None = None
         self._up, self._answered = False, False
-        self._ask_at_s, self._ask_again_s = 0.0, ASK_S
+        self._ask_at_s, self._ask_again_s = 0.0, ASK_AGAIN_S
         self._failure: BaseException | None = None
-        self._said = False
-        self._over = Event()
         self._begin()
 
     @property
@@ -184,17 +186,18 @@ class SpoolingSink:
         return self._keeper.close()
 
     def _begin(self) -> None:
-        self._ask(self._settings.after_s)
+        self._threads = [self._thread("spool-drainer", self._drain)]
+        self._asked.wait(self._settings.after_s)
         self._up, self._answered = self._answered, False
         _LOG.info(
             "the spool is %s; %d frames wait in it", self._settings.directory, self._keeper.kept.waiting
         )
-        turns = {"spool-keeper": self._keep, "spool-drainer": self._drain}
-        self._threads = [
-            Thread(target=self._guarded, args=(turn,), name=name, daemon=True) for name, turn in turns.items()
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads.append(self._thread("spool-keeper", self._keep))
+
+    def _thread(self, name: str, turn: Callable[[], None]) -> Thread:
+        thread = Thread(target=self._guarded, args=(turn,), name=name, daemon=True)
+        thread.start()
+        return thread
 
     def _guarded(self, turn: Callable[[], None]) -> None:
         try:
@@ -225,8 +228,9 @@ class SpoolingSink:
     def _go_down(self, why: str) -> None:
         with self._lock:
             was_up, self._up, self._answered = self._up, False, False
-            self._ask_at_s = time.monotonic() + self._ask_again_s
-            self._ask_again_s = min(2 * self._ask_again_s, ASK_AGAIN_MAX_S)
+            if was_up:  # and not for each frame of one outage
+                self._ask_at_s = time.monotonic() + self._ask_again_s
+                self._ask_again_s = min(2 * self._ask_again_s, ASK_AGAIN_MAX_S)
         if was_up:
             _LOG.error("%s: %s: a new epoch, which waits in the spool", self._topic, why)
 
@@ -239,24 +243,15 @@ class SpoolingSink:
         with self._lock:
             asks = not self._flying and not self._answered and time.monotonic() >= self._ask_at_s
         if asks:
-            self._ask(ASK_S)
+            self._ask()
         self._over.wait(TURN_S)
 
-    def _ask(self, timeout_s: float) -> None:
+    def _ask(self) -> None:
         """Ask the leaders of our partitions for the ends of their logs; note them before anything is sent."""
-        ours = self._live.partitions or None
-        self._ask_at_s = time.monotonic() + timeout_s
-        try:
-            cluster, ends = self._log.ends(self._topic, ours, timeout_s)
-        except LogAwayError as exc:
-            if not self._said:
-                self._said = True
-                _LOG.warning("%s: sound waits in the spool: %s", self._topic, exc)
-            return
-        self._said = False
-        if not self._keeper.positions(cluster, self._topic):
-            self._keeper.begin_at(cluster, self._topic, ends)
-        self._cluster, self._answered = cluster, True
+        if self._asker.ask(self._live.partitions or None):
+            self._answered = True
+        self._ask_at_s = time.monotonic() + ASK_AGAIN_S
+        self._asked.set()
 
     # -- whoever publishes, and whoever serves reports -------------------------------------------------------
 
@@ -287,9 +282,9 @@ class SpoolingSink:
                 self._go_down("a frame was not delivered")
             return
         partition = self._live.partition_of(sensor)
-        place = (self._cluster or "", self._topic, partition) if partition is not None else None
+        place = (self._asker.cluster or "", self._topic, partition) if partition is not None else None
         self._keeper.settle(flight.number, place, offset + 1)
-        self._answered, self._ask_again_s = True, ASK_S
+        self._answered, self._ask_again_s = True, ASK_AGAIN_S
 
     def _landed(self, key: FrameKey) -> _Flight | None:
         with self._lock:

@@ -64,7 +64,7 @@ class SchemaUnresolvedError(EarwitnessError):
 
 
 class BacklogFullError(EarwitnessError):
-    """More windows wait than may: the next records are to be taken when fewer do."""
+    """More windows wait than may, or so much was decoded at once: the next records are to be taken later."""
 
 
 class ScorerError(EarwitnessError):

@@ -113,12 +113,14 @@ def acls(
     from dataclasses import asdict
     from json import dumps
 
-    from earwitness.acls import Grant, default_group, read_role, rights_of
+    from earwitness.acls import Grant, default_group, group_warning, read_role, rights_of
     from earwitness.topics import TopicAdmin
     from schemas.topics import Topics
 
     tenants = {"topics.tenants": None if tenant is None else dumps(tenant)}
     settings, what = read_settings(config, setting, broker, None, tenants), read_role(role)
+    if group is None and (warning := group_warning(what, settings.topics.tenants, settings.worker.group)):
+        complain(warning)
     group = group or default_group(what, principal, settings.worker.group)
     rights = {right for name in settings.topics.tenants for right in rights_of(what, Topics(name), group)}
     grant = Grant(principal, tuple(sorted(rights)))

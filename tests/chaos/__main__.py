@@ -18,7 +18,7 @@ import typer
 from infra.local.errors import LocalServerError
 from infra.local.installation import locked
 from tests.chaos.faults import kinds_here, left_out
-from tests.chaos.ledger import Ledger, as_markdown, as_text
+from tests.chaos.ledger import Ledger, OtherCampaignError, as_markdown, as_text
 from tests.chaos.plan import Plan, plan_of
 from tests.chaos.round import play_round
 from tests.chaos.stage import FULL, SMALL, Size
@@ -46,8 +46,10 @@ def main(
     kinds = kinds_here()
     if kind is not None and kind not in kinds:
         raise typer.BadParameter(left_out().get(kind, f"one of {', '.join(kinds)}"), param_hint="--kind")
-    campaign = Campaign(Choice(seed, tuple(kinds), kind), results, SMALL if small else FULL, keep=keep)
+    size = SMALL if small else FULL
+    campaign = Campaign(Choice(seed, tuple(kinds), kind), results, size, keep=keep)
     with locked(results / "lock"):
+        campaign.ledger.check(seed, size.name)
         campaign.play(rounds)
     entries = campaign.ledger.entries()
     typer.echo(as_text(entries, left_out()))
@@ -119,6 +121,6 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
-    except LocalServerError as exc:
+    except (LocalServerError, OtherCampaignError) as exc:
         typer.echo(f"error: {exc}", err=True)
         sys.exit(2)

@@ -41,11 +41,16 @@ def send_broken(stage: Stage) -> None:
         producer.poll(0)
         stage.wait(EVERY_S)
     left = producer.flush(FLUSH_S)
-    stage.note("sent" if not left else f"{left} of them were not delivered")
+    stage.note("sent")
+    if left:
+        stage.wrong.append(f"{left} broken records were not delivered within {FLUSH_S:g} s")
 
 
 def _note(stage: Stage, stale: bool, error: KafkaError | None, record: Message) -> None:
-    if error is not None or stale:  # whether an epoch is stale, the log decides
+    if error is not None:
+        stage.wrong.append(f"a broken record was not delivered: {error}")
+        return
+    if stale:  # whether an epoch is stale, the log decides
         return
     partition, offset = record.partition(), record.offset()
     assert partition is not None

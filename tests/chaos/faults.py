@@ -4,6 +4,7 @@ A kind's `part` says what it lays hands on: a storm takes kinds of different par
 each other.
 """
 
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -33,7 +34,11 @@ def producer_kill(stage: Stage) -> None:
     """Kill -9 a producer of half the sensors, and start it again."""
     group = stage.draw.randrange(stage.sensors.groups)
     stage.note(f"kill -9 producer {group}")
-    stage.sensors.kill(group)
+    status, written = stage.sensors.kill(group), stage.sensors.journal_bytes(group)
+    stage.expect(lambda: status == -signal.SIGKILL, f"producer {group} was killed: it ended with {status}", 0)
+    stage.expect(
+        lambda: stage.sensors.journal_bytes(group) > written, f"producer {group} stores frames again"
+    )
 
 
 def sensor_pauses(stage: Stage) -> None:

@@ -3,12 +3,15 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from math import isnan, nan
 from pathlib import Path
 from statistics import median
 
 from tests.chaos.disturbance import LEAST_LIMIT_MS, TIMES_CALM, disturbed_s, limit_ms, worst_ms
 
 FILE = "ledger.jsonl"
+QUIET = {"longest_unappended_ms": "appended", "longest_unpublished_ms": "published"}
+"""Counts of the judge that are times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Entry:
     course: dict[int, float] = field(default_factory=dict)
     """The p99 in milliseconds by second since the first fault (`disturbance`)."""
     evidence: str | None = None
+    size: str = "full"
+    """How long its parts were; where a ledger does not say, they were those of a campaign."""
 
     def count(self, name: str) -> int:
         """Return one of the judge's counts."""
@@ -55,10 +60,19 @@ class Entry:
         said.append(
             f"{heard}, {self.count('samples_acknowledged')} samples, p99 {worst_ms(self.course):.0f} ms"
         )
+        said += [
+            f"nothing {what} for {self.counts[name] / 1000:.1f} s"
+            for name, what in QUIET.items()
+            if name in self.counts
+        ]
         if self.endings:
             said.append(f"{len(self.endings)} unplanned ends")
         said.append(f"FINDINGS {len(self.findings)}: {self.findings[0]}" if self.findings else "clean")
         return "; ".join(said)
+
+
+class OtherCampaignError(Exception):
+    """A ledger is of another seed or size."""
 
 
 class Ledger:
@@ -77,6 +91,21 @@ class Ledger:
         """Add a round."""
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(entry)) + "\n")
+
+    def check(self, seed: int, size: str) -> None:
+        """Refuse to mix rounds of two campaigns.
+
+        Raises:
+            OtherCampaignError: the rounds here follow from another seed, or are of another size.
+
+        """
+        for entry in self.entries():
+            if (entry.campaign, entry.size) != (seed, size):
+                there = f"rounds of seed {entry.campaign} and size {entry.size}"
+                raise OtherCampaignError(
+                    f"{self._file} holds {there}, these would be of seed {seed} and size {size}: "
+                    "give another directory with --results"
+                )
 
 
 def _entry(line: str) -> Entry:
@@ -111,6 +140,11 @@ def _disturbed(choose: Callable[[list[int]], float], limit: float) -> Callable[[
     return lambda entries: choose([disturbed_s(entry.course, limit) for entry in entries])
 
 
+def _longest_s(name: str) -> Callable[[Entries], float]:
+    """Return the most of a count in milliseconds, in seconds; NaN where no round has it."""
+    return lambda entries: max((e.counts[name] / 1000 for e in entries if name in e.counts), default=nan)
+
+
 def columns(limit: float) -> list[Column]:
     """Return the columns, given the p99 above which a second was disturbed."""
     return [
@@ -130,7 +164,12 @@ def columns(limit: float) -> list[Column]:
         Column("Tritons healed", lambda entries: sum(entry.tritons_healed for entry in entries)),
         Column("disturbed, s", _disturbed(median, limit)),
         Column("at most, s", _disturbed(max, limit)),
-        Column("worst p99, s", lambda entries: max(worst_ms(entry.course) for entry in entries) / 1000),
+        Column(
+            "worst p99 from append to publication, s",
+            lambda entries: max(worst_ms(entry.course) for entry in entries) / 1000,
+        ),
+        Column("nothing appended, s", _longest_s("longest_unappended_ms")),
+        Column("nothing published, s", _longest_s("longest_unpublished_ms")),
     ]
 
 
@@ -145,6 +184,8 @@ def rows(entries: Entries) -> list[list[str]]:
 
 
 def _figure(value: float) -> str:
+    if isnan(value):
+        return "–"
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
@@ -160,7 +201,12 @@ def remarks(entries: Entries, left_out: dict[str, str]) -> list[str]:
         "from the append of the last frame that decides to the append of the first word. The limit is "
         f"{TIMES_CALM:g} times the median of seconds before a fault, and at least {LEAST_LIMIT_MS:g} ms."
     )
-    return [disturbed, *(found or ["No findings."]), *ended, *missing]
+    longest = (
+        "Nothing appended, nothing published: the longest time in which a partition got no frame, and in "
+        "which nothing was said of one, between its first and its last frame; the most of the rounds that "
+        f"measured it ({sum('longest_unappended_ms' in e.counts for e in entries)} of {len(entries)})."
+    )
+    return [disturbed, longest, *(found or ["No findings."]), *ended, *missing]
 
 
 def as_text(entries: Entries, left_out: dict[str, str]) -> str:

@@ -76,6 +76,7 @@ class Load:
         self._sensors.start()
         self.begin_ms, begin_s = time.time_ns() // 1_000_000, time.monotonic()
         self._play_faults(begin_s)
+        self.wrong += [wrong for stage in self._stages for wrong in stage.wrong]
         Event().wait(max(self.size.after_s, begin_s + self.size.load_s - time.monotonic()))
         self.wrong += self._sensors.stop()
 

@@ -8,7 +8,7 @@ import shutil
 import time
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from schemas.topics import partition_of
 from tests.chaos.commits import Commits
 from tests.chaos.disturbance import course
 from tests.chaos.evidence import ROLES, Commit, Evidence, Offsets, Round, Rules, Stored
+from tests.chaos.faults import KINDS
 from tests.chaos.fleet import Stored as Noted
 from tests.chaos.judge import judge
 from tests.chaos.judge.verdict import Finding, Verdict
@@ -31,10 +32,12 @@ from tests.chaos.plan import Plan
 from tests.chaos.stage import Size
 from tests.chaos.system import TENANT, System
 from tests.chaos.watch import Watch
+from tests.chaos.workers import Ending
 
 SAID_S, LOOK_S, HEAL_AGAIN_S = 120.0, 0.3, 20.0
 FRESH, VERDICT = "fresh", "verdict.json"
 EXAMPLES = 3
+_EXCUSING = frozenset({"broker", "network"})
 
 
 def play_round(system: System, plan: Plan, size: Size, directory: Path, *, keep: bool = False) -> Entry:
@@ -160,7 +163,7 @@ class Playing:
             begin=self.begin,
             frames_end=fresh["frames"],
             model=str(self.system.model),
-            fresh={role: fresh[role] for role in ("detections", "coverage", "dead_letters")},
+            fresh={role: fresh[role] for role in ROLES if role != "frames"},
             rules=_rules(),
         )
         stored = tuple(self._stored(frame) for frame in self.load.stored)
@@ -172,6 +175,10 @@ class Playing:
 
     def _entry(self, verdict: Verdict | None) -> Entry:
         plan, found = self.load.plan, verdict.findings if verdict else ()
+        counts = dict(verdict.counts) if verdict else {}
+        endings = self.system.workers.take_endings()
+        parts = {KINDS[fault.kind].part for fault in plan.faults}
+        wrong = [*self.wrong, *wrong_ends(endings, parts), *_dropped(counts)]
         return Entry(
             number=plan.number,
             campaign=plan.campaign,
@@ -179,12 +186,13 @@ class Playing:
             faults=tuple(fault.kind for fault in plan.faults),
             did=self.load.did,
             took_s=round(sum(self.phases_s.values()), 1),
-            counts=dict(verdict.counts) if verdict else {},
-            findings=(*self.wrong, *map(_described, found)),
+            counts=counts,
+            findings=(*wrong, *map(_described, found)),
             found=_by_kind(found),
-            endings=tuple(map(str, self.system.workers.take_endings())),
+            endings=tuple(map(str, endings)),
             phases_s=self.phases_s,
             course=dict(course(verdict.latencies if verdict else (), self.load.fault_ms)),
+            size=self.load.size.name,
         )
 
     def _phase(self, name: str) -> None:
@@ -209,6 +217,25 @@ def _rules() -> Rules:
         max_missing_s=rules.max_missing_s,
         segment_windows=rules.segment_windows,
     )
+
+
+def wrong_ends(endings: Iterable[Ending], parts: Collection[str]) -> list[str]:
+    """Return the ends that no round excuses, given what its faults laid hands on.
+
+    Only without brokers, or far from them, may a worker give up; and it says why in a line of its own.
+    """
+    excused = not _EXCUSING.isdisjoint(parts)
+    return [
+        f"worker ended {'badly when told to' if ending.asked else 'by itself'}: {ending}"
+        for ending in endings
+        if ending.asked or ending.traceback or not excused
+    ]
+
+
+def _dropped(counts: Mapping[str, int]) -> list[str]:
+    """Return what is wrong where acknowledged samples are late or stale: no sensor here sends such ones."""
+    dropped = counts.get("samples_dropped", 0)
+    return [f"{dropped} acknowledged samples were dropped as late or stale"] if dropped else []
 
 
 def _by_kind(findings: Iterable[Finding]) -> dict[str, int]:

@@ -98,12 +98,18 @@ class Sensors:
         for child in self._children:
             wait_until(lambda child=child: _begun(child), f"sound of {child.name}")  # type: ignore[misc]
 
-    def kill(self, group: int) -> None:
-        """End a child as a crash would, and start it again."""
+    def kill(self, group: int) -> int | None:
+        """End a child as a crash would, and start it again; return the exit status of the one that ended."""
         child = self._children[group]
         with self._lock:
             child.process.kill()
+            status = child.process.exit_status
             child.start()
+        return status
+
+    def journal_bytes(self, group: int) -> int:
+        """Return how much a group has written about what is stored."""
+        return Path(self._children[group].score.journal).stat().st_size
 
     def stop(self) -> list[str]:
         """Have them end, after everything is delivered; return what went wrong."""

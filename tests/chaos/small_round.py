@@ -20,6 +20,7 @@ from schemas.coverage import Coverage
 from schemas.detection import Detection
 from schemas.frame import AudioFrame, Encoding
 from schemas.identity import epoch_text, new_epoch
+from schemas.sensor import Presence, SensorState
 from tests.chaos.evidence import ROLES, Broken, Commit, Evidence, Offsets, Round, Rules, Stored
 from tests.chaos.judge.topic import read_topics
 from tests.integration.harness import CODEC, Programs, Tenant, timelines, unended, wait_until
@@ -89,8 +90,11 @@ class Log:
     def is_said(self, since: Since) -> bool:
         """Say whether all sound has been accounted for since then, and no detection goes on."""
         self.look()
-        topics = {role: names(self.tenant)[role] for role in SAID}
-        found = read_topics(self.tenant.servers, {topics[role]: since[role] for role in SAID})
+        topics = names(self.tenant)
+        found = read_topics(self.tenant.servers, {topics[r]: since[r] for r in (*SAID, "sensors")})
+        last = {r.key: CODEC.decode(SensorState, r.value or b"") for r in found[topics["sensors"]].records}
+        if any(state.state is not Presence.SILENT for state in last.values()):
+            return False
         heard, covered, letters = ([r.value for r in found[topics[role]].records] for role in SAID)
         said = timelines(CODEC.decode(Coverage, value) for value in covered)
         if any(said.get(of, [(0, 0)])[-1][1] < end for of, end in self.ends.items()):
@@ -153,7 +157,7 @@ def play(tenant: Tenant, programs: Programs, model: Path) -> Evidence:
         begin=begin,
         frames_end=fresh["frames"],
         model=str(model),
-        fresh={role: fresh[role] for role in SAID},
+        fresh={role: fresh[role] for role in (*SAID, "sensors")},
         rules=RULES,
     )
     return Evidence(where, tuple(log.stored), tuple(log.broken), tuple(log.commits))

@@ -13,16 +13,19 @@ import pytest
 from infra.local.kafka import KafkaServer
 from schemas.coverage import Coverage, Outcome
 from schemas.detection import Detection, DetectionState
-from schemas.identity import new_epoch
+from schemas.identity import epoch_text, new_epoch
+from schemas.sensor import Presence, SensorState
 from tests.chaos.evidence import Commit, Evidence, Stored
 from tests.chaos.judge import Kind, Verdict, judge
 from tests.chaos.judge.__main__ import main
 from tests.chaos.planted import altered, planted, read_as, stands
-from tests.chaos.small_round import IDLE_S, PARTITIONS, SAID, play
+from tests.chaos.small_round import IDLE_S, PARTITIONS, SAID, TENTH, play
 from tests.integration.harness import Appended, Programs, Tenant
-from tests.integration.quick_model import write_quick_model
+from tests.integration.quick_model import HOP_SAMPLES, write_quick_model
 
 JUDGE = Path(__file__).parent / "judge"
+N = 3
+"""Of how many windows the quick model decides by two."""
 MAY_IMPORT = {"tests.chaos.evidence", "tests.chaos.judge"}
 OURS = {"earwitness", "infra", "models", "processors", "producers", "schemas", "tests"}
 ALTERATIONS: dict[str, Callable[[Any], object]] = {
@@ -271,6 +274,30 @@ def test_a_commit_that_goes_just_past_one_frame_is_found(evidence: Evidence, jud
     assert "needs @0" in finding.examples[0]
 
 
+def test_a_commit_within_the_windows_that_made_a_label_active_is_found(
+    evidence: Evidence, judged: Judged
+) -> None:
+    """All but one detection go, so that no other output needs frames that lie as far back."""
+    stood = stands(evidence, "detections").disturbed
+    steady = [of(record) for record in ended(stood) if record.key == b"steady"]
+    one = max(steady, key=lambda detection: detection.start_sample)
+    said = [record for record in stood if of(record).id == one.id]
+    others = [r for role in ("coverage", "dead_letters") for r in stands(evidence, role).disturbed]
+    late_ms = max(record.appended_ms for record in others) + 1
+    moved = planted(evidence, "detections", lambda _: said)
+
+    def found(offset: int) -> list[str]:
+        commit = Commit(late_ms, said[0].partition, offset)
+        findings = judged(replace(moved, commits=(commit,))).findings
+        return [text for f in findings if f.kind is Kind.COMMIT for text in f.examples]
+
+    frame_samples = one.sample_rate_hz // TENTH
+    before = (N - 1) * HOP_SAMPLES // frame_samples
+    assert found(one.first_offset - before) == []
+    for offset in (one.first_offset - before + 1, one.first_offset):
+        assert [one.id in text for text in found(offset)] == [True, True]
+
+
 def test_a_commit_beyond_the_log_is_found(evidence: Evidence, judged: Judged) -> None:
     beyond = Commit(2**60, 0, 10**9)
     (finding,) = judged(replace(evidence, commits=(beyond,))).findings
@@ -292,6 +319,36 @@ def test_dead_letters_that_are_not_the_broken_records_are_found(
 
     verdict = judged(planted(evidence, "dead_letters", letters))
     assert [(f.kind, f.count) for f in verdict.findings] == [(Kind.DEAD_LETTER, 1)]
+
+
+# -- states of sensors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"state": Presence.LIVE}, id="live"),
+        pytest.param({"end_sample": 1}, id="another-sample"),
+        pytest.param({"epoch": epoch_text(new_epoch())}, id="another-epoch"),
+    ],
+)
+def test_a_last_word_that_is_not_silent_where_the_sensor_ended_is_found(
+    evidence: Evidence, judged: Judged, change: dict[str, Any]
+) -> None:
+    def old(records: list[Appended]) -> list[Appended]:
+        said = read_as(SensorState, records[-1])
+        return [*records, altered(records[-1], replace(said, **change))]
+
+    verdict = judged(planted(evidence, "sensors", old))
+    assert [(f.kind, f.count) for f in verdict.findings] == [(Kind.STATE, 1)]
+
+
+def test_a_sensor_that_nobody_spoke_of_is_found(evidence: Evidence, judged: Judged) -> None:
+    def without(records: list[Appended]) -> list[Appended]:
+        return [record for record in records if record.key != b"steady"]
+
+    verdict = judged(planted(evidence, "sensors", without))
+    assert [(f.kind, f.count) for f in verdict.findings] == [(Kind.STATE, 1)]
 
 
 # -- it shares no code --------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """What does not need a running system: plans, what is said of rounds, what broken records are."""
 
+import json
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 
@@ -14,10 +15,14 @@ from tests.chaos.broken import BREAKING, STALE
 from tests.chaos.disturbance import LEAST_LIMIT_MS, course, disturbed_s, limit_ms, worst_ms
 from tests.chaos.faults import KINDS, STORM
 from tests.chaos.fleet import Part, Score, Stored, read_journal
-from tests.chaos.ledger import Entry, Ledger, as_markdown, as_text, rows
+from tests.chaos.ledger import Entry, Ledger, OtherCampaignError, as_markdown, as_text, rows
 from tests.chaos.plan import plan_of
+from tests.chaos.round import wrong_ends
+from tests.chaos.stage import FULL, SMALL, Stage
+from tests.chaos.workers import Ending
 
 ALL = [*KINDS, STORM]
+SAID_WHY = Ending("one", 1, "error: no broker answers", asked=False, traceback=False)
 ENTRY = Entry(1, 1, "worker_kill", ("worker_kill",), ("4.0 s: kill -9",), 20.0, {"samples_acknowledged": 5})
 
 
@@ -90,6 +95,55 @@ def test_a_ledger_is_read_back_as_it_was_written_but_for_a_line_that_a_kill_cut_
     with (tmp_path / "new" / "ledger.jsonl").open("a") as file:
         file.write('{"number": 3, "ki')
     assert ledger.entries() == entries
+
+
+def test_of_a_ledger_that_does_not_say_their_size_rounds_were_of_a_campaign(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    fields = asdict(ENTRY)
+    del fields["size"]
+    (tmp_path / "ledger.jsonl").write_text(json.dumps(fields) + "\n")
+    assert ledger.entries() == [ENTRY]
+    ledger.check(ENTRY.campaign, FULL.name)
+
+
+@pytest.mark.parametrize(("seed", "size"), [(2, FULL.name), (1, SMALL.name)])
+def test_rounds_of_another_seed_or_size_are_not_mixed(tmp_path: Path, seed: int, size: str) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.check(seed, size)
+    ledger.write(ENTRY)
+    with pytest.raises(OtherCampaignError, match=f"of seed {seed} and size {size}"):
+        ledger.check(seed, size)
+
+
+@pytest.mark.parametrize(
+    ("ending", "parts", "wrong"),
+    [
+        pytest.param(SAID_WHY, {"worker", "triton"}, 1, id="nothing-excuses-it"),
+        pytest.param(SAID_WHY, {"worker", "broker"}, 0, id="brokers-were-away"),
+        pytest.param(SAID_WHY, {"network"}, 0, id="the-network-was-bad"),
+        pytest.param(replace(SAID_WHY, traceback=True), {"broker"}, 1, id="traceback"),
+        pytest.param(replace(SAID_WHY, asked=True), {"broker"}, 1, id="ended-badly-when-told-to"),
+    ],
+)
+def test_only_without_brokers_may_a_worker_give_up_and_never_with_a_traceback(
+    ending: Ending, parts: set[str], wrong: int
+) -> None:
+    assert len(wrong_ends([ending], parts)) == wrong
+
+
+def test_a_fault_of_which_there_is_no_sign_is_wrong() -> None:
+    stage = Stage(None, None, FULL, Random(1))  # type: ignore[arg-type]  # noqa: S311
+    stage.expect(lambda: True, "it bit", 0)
+    assert stage.wrong == []
+    stage.expect(lambda: False, "it bit", 0)
+    assert stage.wrong == ["no sign within 0 s: it bit"]
+
+
+def test_the_longest_quiet_is_the_most_of_the_rounds_that_measured_it() -> None:
+    quiet = [replace(ENTRY, counts={"longest_unappended_ms": ms}) for ms in (200, 1500)]
+    table = rows([ENTRY, *quiet])
+    appended, published = (table[0].index(f"nothing {what}, s") for what in ("appended", "published"))
+    assert [(row[appended], row[published]) for row in table[1:]] == [("1.5", "–")] * 2
 
 
 def test_the_table_adds_up_rounds_by_kind_and_says_what_was_found() -> None:

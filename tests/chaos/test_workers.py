@@ -1,5 +1,7 @@
 """Who ends is started again, and nobody's end is overlooked."""
 
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,15 +36,33 @@ def test_who_ends_by_himself_is_noted_with_his_last_line_and_started_again(
     wait_until(two_ends, "two ends")
     assert {ending.seat for ending in found} == {"one"}
     assert all(ending.status == 2 and "kafka.bootstrap_servers" in ending.last_line for ending in found)
+    assert not any(ending.asked or ending.traceback for ending in found)
     assert sorted(file.name for file in tmp_path.glob("one-*.log"))[:2] == ["one-001.log", "one-002.log"]
 
 
 def test_who_is_killed_is_started_again_and_not_noted(workers: Workers, tmp_path: Path) -> None:
     workers.add("one", NOBODY_THERE)
-    workers.kill("one")
+    assert workers.kill("one") == -signal.SIGKILL
     wait_until((tmp_path / "one-002.log").exists, "a second start")
+    assert workers.starts("one") == 2
     workers.kill("one")
     assert workers.take_endings() == []
+
+
+def test_who_prints_a_traceback_is_noted_with_it(workers: Workers) -> None:
+    def fails(_: list[str]) -> list[str]:
+        return [sys.executable, "-c", "raise ValueError('broken')"]
+
+    workers.add("one", NOBODY_THERE, fails)
+    found: list[Ending] = []
+
+    def an_end() -> bool:
+        found.extend(workers.take_endings())
+        return bool(found)
+
+    wait_until(an_end, "an end")
+    assert (found[0].status, found[0].last_line) == (1, "ValueError: broken")
+    assert found[0].traceback
 
 
 def test_nobody_follows_who_was_removed(workers: Workers) -> None:

@@ -27,6 +27,10 @@ class Ending:
     seat: str
     status: int | None
     last_line: str
+    asked: bool
+    """Whether it had been told to end."""
+    traceback: bool
+    """Whether it printed one."""
 
     def __str__(self) -> str:
         return f"{self.seat} with {self.status}: {self.last_line}"
@@ -82,12 +86,22 @@ class Workers:
         with seat.lock:
             _of(seat).process.kill()
 
-    def kill(self, name: str) -> None:
-        """End a worker as a crash would."""
+    def kill(self, name: str) -> int | None:
+        """End a worker as a crash would; return its exit status."""
         seat = self._seats[name]
         with seat.lock:
             seat.ordered = True
             _of(seat).process.kill()
+            return _of(seat).process.exit_status
+
+    def starts(self, name: str) -> int:
+        """Return how many workers a seat has had."""
+        return self._starts[name]
+
+    def log(self, name: str) -> str:
+        """Return what the worker in a seat has printed; nothing where the seat is gone."""
+        seat = self._seats.get(name)
+        return "" if seat is None else _of(seat).log
 
     def stop(self, name: str) -> float:
         """Ask a worker to end, and wait for it; return how many seconds it took."""
@@ -145,12 +159,17 @@ class Workers:
         process.thaw()
         process.stop(LEAVE_S)
         if process.exit_status != 0:
-            self._note(seat)
+            self._note(seat, asked=True)
 
-    def _note(self, seat: _Seat) -> None:
+    def _note(self, seat: _Seat, *, asked: bool) -> None:
         worker = _of(seat)
-        lines = worker.log.strip().splitlines() or [""]
-        self._endings.append(Ending(seat.name, worker.process.exit_status, lines[-1][:300]))
+        log = worker.log.strip()
+        last_line = log[log.rfind("\n") + 1 :][:300]
+        self._endings.append(
+            Ending(
+                seat.name, worker.process.exit_status, last_line, asked, traceback="Traceback (most" in log
+            )
+        )
 
     def _look_after(self, seat: _Seat) -> None:
         if not seat.lock.acquire(blocking=False):
@@ -170,7 +189,7 @@ class Workers:
         seat.ended, worker = True, _of(seat)
         worker.process.wait()
         if not seat.ordered:
-            self._note(seat)
+            self._note(seat, asked=False)
 
     def _start(self, seat: _Seat) -> None:
         self._starts[seat.name] += 1

@@ -59,6 +59,38 @@ def test_workers_of_the_past_and_of_shadows_have_groups_of_their_own_and_readers
     assert not group.covers(Kind.GROUP, "annabel", READ)
 
 
+def test_workers_of_two_tenants_reach_each_others_group_unless_each_has_its_own() -> None:
+    def may_join(group: str, theirs: str) -> bool:
+        return any(r.covers(Kind.GROUP, theirs, READ) for r in rights_of(Role.WORKER, ACME, group))
+
+    assert may_join("earwitness", "earwitness")
+    assert may_join("acme", "acme")
+    assert not any(may_join("acme", theirs) for theirs in ("earwitness", "other", "acme-two", "acm"))
+
+
+@pytest.mark.parametrize(
+    ("role", "more", "said"),
+    [
+        ("worker", [], True),
+        ("backfill-worker", [], True),
+        ("shadow-worker", [], True),
+        ("worker", ["-s", "worker.group=acme"], False),
+        ("worker", ["--group", "acme"], False),
+        ("sensors", [], False),
+    ],
+)
+def test_a_group_that_is_every_tenants_is_said(role: str, more: list[str], said: bool) -> None:
+    shown = CliRunner().invoke(app, [*SHOW, "--role", role, *more])
+    assert shown.exit_code == 0
+    assert (
+        shown.stderr.count("worker.group is earwitness, as every tenant's"),
+        shown.stderr.count("\n"),
+    ) == (
+        said,
+        said,
+    )
+
+
 def test_commands_are_those_of_kafkas_own_tool() -> None:
     grant = Grant("User:CN=anna, O=acme", rights_of(Role.CONSUMER, ACME, "anna-*"))
     words = [shlex.split(command) for command in grant.commands("kafka:9093")]

@@ -1,5 +1,6 @@
 """Keys that do not exist and values that cannot work are refused, with key, value and what is accepted."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -200,8 +201,36 @@ SECRETS = {
     "kafka.sasl_password": SECRET,
     "kafka.ssl_key_password": SECRET,
     "registry.password": SECRET,
-    "kafka.client": f'{{"sasl.password": "{SECRET}"}}',
 }
+
+
+@pytest.mark.parametrize(
+    ("option", "way"),
+    [
+        ("sasl.password", "kafka.sasl_password instead, which both clients know"),
+        ("sasl.mechanisms", "kafka.sasl_mechanism instead"),
+        ("security.protocol", "kafka.security_protocol instead"),
+        ("bootstrap.servers", "kafka.bootstrap_servers instead"),
+        ("sasl.oauthbearer.client.secret", "kafka.sasl_password instead"),
+        ("ssl.ca.pem", "kafka.ssl_ca_file instead"),
+        ("ssl.key.pem", "kafka.ssl_key_file instead"),
+        ("ssl.certificate.location", "kafka.ssl_certificate_file instead"),
+        ("ssl.cipher.suites", "nothing: it is always checked"),
+        ("enable.ssl.certificate.verification", "nothing: it is always checked"),
+        ("ssl.endpoint.identification.algorithm", "nothing: it is always checked"),
+        ("enable.sasl.oauthbearer.unsecure.jwt", "nothing: it is always checked"),
+    ],
+)
+def test_options_of_librdkafka_say_neither_who_we_are_nor_whom_we_believe(option: str, way: str) -> None:
+    told = refused(flags={"kafka.client": json.dumps({"socket.timeout.ms": 1, option: SECRET})})
+    assert told.startswith(f"kafka.client is '{option}'; accepted: {way}")
+    assert SECRET not in told
+
+
+def test_an_option_without_a_setting_of_its_own_passes() -> None:
+    options = {"ssl.crl.location": "/etc/revoked.pem", "sasl.oauthbearer.extensions": "cluster=a"}
+    settings = load_settings(flags={"kafka.client": json.dumps(options)})
+    assert settings.kafka.librdkafka().items() >= options.items()
 
 
 def test_secrets_are_in_no_repr() -> None:
@@ -227,6 +256,8 @@ def test_secrets_are_in_no_repr() -> None:
         {"kafka.client": SECRET},
         {"kafka.client": f'{{"sasl.password": ["{SECRET}"]}}'},
         {"kafka.client.sasl.password": SECRET},
+        {"kafka.oauth_token_url": f'["{SECRET}"]', "log.level": "loud"},
+        {"kafka.oauth_token_url.key": SECRET},
         {"registry.password.value": SECRET},
         {"kafka.sasl_password": SECRET, "kafka.sasl_password.value": SECRET},
         {**SECRETS, "log.level": "loud"},

@@ -1,8 +1,9 @@
 """A frames topic -> which of its records are frames and which are dead letters, by README's rules alone.
 
 None of the worker's code: values are read with fastavro against the released schema, and who is live is kept
-in the plainest way. Whether a damaged FLAC stream can still be decoded is the decoder's to say: of those
-either is right, and what was said of one decides what follows it.
+in the plainest way. A FLAC stream with the length and the MD5 that it claims is whole, and a frame if it is
+what its frame says. Whether a damaged one can still be decoded is the decoder's to say: of those either is
+right, and what was said of one decides what follows it.
 """
 
 import struct
@@ -16,6 +17,7 @@ from typing import Any
 import fastavro
 
 from tests.fuzz import forge
+from tests.fuzz.streams import Sound, whole
 from tests.integration.harness import Appended
 
 IDLE_MS, MAX_GAP_S, MAX_FRAME_S = 5_000, 10, 66
@@ -31,7 +33,7 @@ class Verdict(StrEnum):
 
     FRAME = "frame"
     LETTER = "dead letter"
-    EITHER = "as its FLAC stream is"
+    EITHER = "as its damaged FLAC stream is"
     TICK = "tick"
 
 
@@ -67,12 +69,22 @@ def _alone(record: Appended) -> tuple[dict[str, Any] | None, Verdict]:
         return None, Verdict.LETTER
     data, values = frame["data"], frame["samples"] * frame["channels"]
     if frame["encoding"] == "FLAC":
-        good = data.startswith(b"fLaC") and len(data) > forge.FLAC_HEADER_BYTES
-        return (frame, Verdict.EITHER) if good else (None, Verdict.LETTER)
+        verdict = _stream(frame)
+        return (None if verdict is Verdict.LETTER else frame), verdict
     good = len(data) == values * _BYTES[frame["encoding"]]
     if good and frame["encoding"] == "PCM_F32LE":
         good = all(map(isfinite, struct.unpack(f"<{values}f", data)))
     return (frame, Verdict.FRAME) if good else (None, Verdict.LETTER)
+
+
+def _stream(frame: dict[str, Any]) -> Verdict:
+    data, claimed = frame["data"], Sound(frame["samples"], frame["channels"], frame["sample_rate_hz"])
+    if not data.startswith(b"fLaC") or len(data) <= forge.FLAC_HEADER_BYTES:
+        return Verdict.LETTER
+    sound = whole(data)
+    if sound is None:
+        return Verdict.EITHER
+    return Verdict.FRAME if sound == claimed else Verdict.LETTER
 
 
 def _decoded(value: bytes) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ one way, by chance that repeats itself. Some are good frames still: what is what
 
 import random
 import struct
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ YEAR_10889_MS = (1 << 48) - 1
 """The last time that a UUIDv7 can name."""
 BOMB_BYTES = 4 << 20
 """Of zeros, which compress to next to nothing."""
+BURST_SAMPLES, BURST_RATES_HZ, BURST_EPOCH = 1 << 20, (384_000, 384_000, 16_000, 384_000), 20
+"""As much as one frame may hold, at some rates in turn, and how many frames there are of one epoch."""
 HOSTILE_TEXT = (
     b"\xff\xfe", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x80\xae", b"a\0b", b"\x1b[2J\r\n",
     "\u202eroof\u2066".encode(), "\ufeff".encode(), "\u200b".encode(), b"'; DROP TABLE x; --", b"%n%s{0}",
@@ -56,6 +59,27 @@ class Mutator:
         kinds, weights = zip(*_KINDS.items(), strict=True)
         for kind in self._r.choices(kinds, [weight for _, weight in weights], k=count):
             yield _KINDS[kind][0](self, kind)
+
+    def burst(self, count: int) -> Iterator[Mutant]:
+        """Yield frames of one sensor, of 2 MB each and tiny as they come; one in ten is stale, or late."""
+        r, epochs = self._r, [forge.epoch_at(time.time_ns() // 1_000_000 + n, self._r) for n in range(count)]
+        silence = forge.noise(r, BURST_SAMPLES, 1) * 0
+        streams = {rate_hz: forge.flac(silence, rate_hz) for rate_hz in BURST_RATES_HZ}
+        for number in range(count):
+            nth, at = divmod(number, BURST_EPOCH)
+            rate_hz = BURST_RATES_HZ[nth % len(BURST_RATES_HZ)]
+            stale, late = nth > 0 and at % 10 == 5, at % 10 == 7
+            fields = {
+                "epoch": epochs[nth - stale],
+                "first_sample": max(0, at * BURST_SAMPLES - late * (BURST_SAMPLES + rate_hz)),
+                "samples": BURST_SAMPLES,
+                "captured_at_us": time.time_ns() // 1000,
+                "sample_rate_hz": rate_hz,
+                "channels": 1,
+                "encoding": "FLAC",
+                "data": streams[rate_hz],
+            }
+            yield Mutant("burst", b"fuzz-burst", forge.avro("audio_frame", fields))
 
     def _key(self) -> bytes:
         return self._r.choice(self._names)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from threading import Event, Thread
 
@@ -50,6 +51,8 @@ GOOD_SENSORS, GOOD, FRAME_MS = 10, "good-", 100
 PARTITIONS, SEED = 4, 20_260_131
 CALM_S, SAMPLE_S = 4.0, 0.25
 READ_WITHIN_S = 600.0
+BURST = 200
+"""FLAC bombs of one sensor in a row: 0.6 MB as they come, 400 MB once decoded."""
 _ODD_NAMES = (b"\xff\xfe", b"\xed\xa0\x80", b"\xe2\x82")
 
 
@@ -156,9 +159,13 @@ class Run:
 
     def _send(self, count: int) -> None:
         senders = {compressed: _producer(self.tenant, compressed=compressed) for compressed in (False, True)}
-        for number, mutant in enumerate(Mutator(SEED).mutants(count)):
+        mutator, topic = Mutator(SEED), self.tenant.topics.frames
+        for number, mutant in enumerate(mutator.mutants(count)):
             self.kinds[mutant.kind] += 1
-            _produce(senders[mutant.compressed], self.tenant.topics.frames, number % PARTITIONS, mutant)
+            _produce(senders[mutant.compressed], topic, number % PARTITIONS, mutant)
+        for mutant in mutator.burst(BURST):
+            self.kinds[mutant.kind] += 1
+            _produce(senders[mutant.compressed], topic, 0, mutant)
         for number, name in enumerate(_ODD_NAMES * PARTITIONS):
             self.kinds["name of a header"] += 1
             self._append_name(number % PARTITIONS, name)
@@ -170,11 +177,14 @@ class Run:
 
     def _all_is_read(self) -> bool:
         assert self.worker.process.exit_status is None, f"the worker ended:\n{self.worker.log[-6000:]}"
-        return self.worker.metrics()["position_lag_records"] < GOOD_SENSORS * PARTITIONS
+        return self._lag_records() < GOOD_SENSORS * PARTITIONS
 
     def _all_is_silent(self) -> bool:
         good = {name for name, _ in self.tenant.silent() if name.startswith(GOOD)}
-        return len(good) == GOOD_SENSORS and not self.worker.metrics()["position_lag_records"]
+        return len(good) == GOOD_SENSORS and not self._lag_records()
+
+    def _lag_records(self) -> float:
+        return self.worker.metrics().get("position_lag_records", inf)  # none without a partition
 
     def _outcome(self, memory_mb: dict[str, float], seconds: float) -> Outcome:
         tenant, told, sent = self.tenant, dict[Place, Told](), dict[Place, tuple[bytes, bytes]]()

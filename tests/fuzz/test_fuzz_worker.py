@@ -28,7 +28,7 @@ from tests.integration.commands import settings_of
 from tests.integration.harness import Programs, Tenant, Timeline, timelines, wait_until
 from tests.integration.quick_model import write_quick_model
 
-RECORDS = int(os.environ.get("EARWITNESS_FUZZ_RECORDS", "3000"))
+RECORDS = int(os.environ.get("EARWITNESS_FUZZ_RECORDS", "2000"))
 MOST_GROWTH_MB = 400
 """Forty-eight sensors, some of 384 kHz, with a hundred windows in the longest of frames; a leak is more."""
 READERS = (

@@ -48,7 +48,7 @@ def refused(
     directory: Path, settings: Mapping[str, object], *arguments: str, environment: Mapping[str, str] = {}
 ) -> Refused:
     """Run `earwitness work` until it refuses."""
-    secret = {"kafka.client": json.dumps({"sasl.password": SECRET})}
+    secret = {"registry.password": SECRET}
     told = {"PATH": "/usr/bin:/bin", **variables({**secret, **settings}), **environment}
     done = subprocess.run(
         command("work", *arguments), env=told, cwd=directory, capture_output=True, text=True, timeout=WITHIN_S

@@ -11,8 +11,9 @@ polled all the time: the append time of the last record read, or now where nothi
 it was unread is the longest that any moment of its log waited until somebody had read up to it. Workers say
 it twice a second and are asked five times a second: what is measured is wrong by a second at most.
 
-The promise is 10 s. On a machine that does other things as well a worker may take longer to come up, which is
-why the test allows twice that; what was measured is printed (`pytest -rP`).
+The promise is 10 s, and half of the sensors must have it kept on any machine. How long the last one waits is
+decided by the slowest start of a worker and the rebalance after it, which take longer on a machine that does
+other things as well: there the test allows twice that. What was measured is printed (`pytest -rP`).
 """
 
 import re
@@ -189,11 +190,13 @@ def _in_time(reading: Reading, since_s: float) -> bool:
 @pytest.mark.timeout(600)
 def test_no_sensor_goes_unread_for_long_while_all_workers_are_restarted(case: Case) -> None:
     unread_s = sorted(case.unread_s.values())
+    p50_s = statistics.median(unread_s)
     print(
-        f"unread: p50 {statistics.median(unread_s):.1f} s, max {unread_s[-1]:.1f} s "
+        f"unread: p50 {p50_s:.1f} s, max {unread_s[-1]:.1f} s "
         f"of {len(unread_s)} sensors; caught up {case.caught_up_s:.1f} s after the last worker was ready"
     )
     assert len(unread_s) == SENSORS
+    assert p50_s <= UNREAD_S
     assert unread_s[-1] < NOISE * UNREAD_S
 
 

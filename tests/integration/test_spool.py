@@ -33,8 +33,10 @@ SENSORS = {"roof": 120_000, "hall": 2_000}
 """With how long their clients try to deliver a frame, in ms."""
 RATE_HZ, SOUND_S, SEED = 16_000, 5, 7
 DRAIN_WITHIN_S = 120.0
-LOST_AT_MOST_S = 3.0
-"""Between the last sample that outlived a kill -9 and the kill: 0.1 s are set, a busy disk takes more."""
+DRAIN_RATE = 8 if KILLS > 2 else 20
+LOST_AT_MOST_S, LOST_MOSTLY_S = 3.0, 1.0
+"""Between the last sample that outlived a kill -9 and the kill, at worst and in the median: 0.1 s are set, a
+busy disk takes more."""
 pytestmark = pytest.mark.timeout(300 + 40 * KILLS)
 
 Key = tuple[str, bytes, int]
@@ -69,7 +71,7 @@ class Producer:
             "kafka.bootstrap_servers": self.tenant.servers,
             "topics.tenants": f'["{self.tenant.name}"]',
             "spool.directory": self.spool,
-            "spool.drain_rate": 8,
+            "spool.drain_rate": DRAIN_RATE,
             "spool.after_s": 1,
             "publisher.delivery_timeout_ms": self.delivery_timeout_ms,
         }
@@ -167,6 +169,7 @@ def test_what_was_captured_is_in_the_log_once_whoever_is_killed(
         assert producer.drained()
     frames = found_in(tenant)
     lost_s = [s for p in producers for s in judge(p, [f for f in frames if f.sensor == p.sensor])]
+    assert np.median(lost_s) <= LOST_MOSTLY_S, "the disk lags behind at most kills"
     assert any(f.topic == tenant.topics.backfill for f in frames)
     print(
         json.dumps({**figures(producers, frames), "lost at a kill, s": sorted(round(s, 3) for s in lost_s)})
@@ -175,6 +178,7 @@ def test_what_was_captured_is_in_the_log_once_whoever_is_killed(
 
 def _kill_in_turn(producers: list[Producer], node: KafkaNode) -> None:
     chance, never = random.Random(SEED), Event()  # noqa: S311 - a plan, no secret
+    calm_s = 3.0 if KILLS > 2 else 0.5
     for number in range(KILLS):
         producer = producers[number // 2 % len(producers)]
         if number % 2:
@@ -191,7 +195,7 @@ def _kill_in_turn(producers: list[Producer], node: KafkaNode) -> None:
             producer.kill()
             never.wait(chance.uniform(0.0, 1.5))
             producer.start()
-        never.wait(chance.uniform(0.0, 3.0))
+        never.wait(chance.uniform(0.0, calm_s))
 
 
 def judge(producer: Producer, frames: list[Found]) -> list[float]:

@@ -210,3 +210,20 @@ async def test_an_error_that_no_scorer_announces_ends_the_process(broker: str, t
         (failure,) = rig.failures
         assert isinstance(failure, ZeroDivisionError)
         assert (rig.windows(Outcome.SCORED), rig.windows(Outcome.FAILED)) == (0, 0)
+
+
+async def test_once_closed_an_engine_takes_nothing_that_comes_after_what_it_let_go(
+    broker: str, tmp_path: Path
+) -> None:
+    batch = BatchSettings(max_windows=1, max_wait_ms=0)
+    async with rig_on(broker, tmp_path, batch=batch, wrap=GatedScorer, most_windows=4) as (rig, scorer):
+        assert isinstance(scorer, GatedScorer)
+        records = records_of(rig.codec, frames_of(stretches(*[QUIET] * 12)))
+        await rig.feed(records[:80])
+        position = rig.position
+        assert position < 80
+        await asyncio.sleep(0)
+        rig.engine.close()
+        await until(lambda: not rig.engine.parked)
+        await rig.feed(records[80:])
+        assert (rig.position, rig.failures) == (position, [])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from earwitness.topics import TopicAdmin
-from infra.local.kafka import KafkaServer
+from infra.local.kafka import KafkaServer, start_kafka
 from processors.partition import TICK_HEADER, Output
 from processors.publish import Publisher, topic_of
 from schemas.codec import Codec
@@ -19,7 +19,7 @@ from schemas.detection import Detection, DetectionState
 from schemas.errors import DeliveryError
 from schemas.sensor import SensorState
 from schemas.topics import Topics
-from tests.processors.shell import DEADLINE_S, TOPICS, broker_with_topics, read, until_listed
+from tests.processors.shell import DEADLINE_S, TOPICS, broker_with_topics, end_of, read, until, until_listed
 
 ACTIVE = Detection(
     id="9d3f1f5e-0f0c-5a0b-8b8e-0f5e5c1b2a3d",
@@ -309,3 +309,27 @@ async def test_a_dead_letter_with_a_key_or_headers_that_no_topic_takes_is_publis
     assert back.key == (letter.key if key_kept else None)
     digest = hashlib.sha256(letter.key or b"").hexdigest().encode()
     assert dict(back.headers).get("earwitness-key-sha256") == (None if key_kept else digest)
+
+
+@pytest.mark.timeout(120)
+async def test_what_was_not_sent_when_all_was_let_go_is_never_appended_and_what_follows_is() -> None:
+    fates, held = Fates(), dict[object, int]()
+    one_by_one = {"max.in.flight.requests.per.connection": 1, "batch.num.messages": 1}
+    with start_kafka() as node:
+        admin = TopicAdmin({"bootstrap.servers": node.bootstrap_servers})
+        until_listed(admin, admin.create(TOPICS, partitions=3, replicas=1, retention_days=1))
+        publisher = fates.publisher(node.bootstrap_servers, one_by_one)
+        publisher.send([output_of(ACTIVE, held)])
+        assert await publisher.drain(DEADLINE_S)
+        node.freeze()
+        publisher.send([output_of(ACTIVE, held) for _ in range(100)])
+        publisher.tick(TOPICS.frames, 2)
+        publisher.forget_waiting()
+        await until(lambda: publisher.unacknowledged <= 1)
+        in_flight = publisher.unacknowledged
+        node.thaw()
+        publisher.send([output_of(ACTIVE, held)])
+        assert await publisher.drain(DEADLINE_S)
+        await publisher.close(0)
+        assert (len(fates.published), len(held), fates.failures) == (2 + in_flight, 100 - in_flight, [])
+        assert end_of(node.bootstrap_servers, TOPICS.detections, 2) == 2 + in_flight

@@ -23,6 +23,16 @@ def test_a_refusal_counts_more_than_what_it_leads_to() -> None:
     assert (reasons.refused, reasons.why()) == (True, "; it says: wrong")
 
 
+def test_what_is_said_is_told_without_our_secrets() -> None:
+    secrets = {
+        "sasl.password": "hunter2",
+        "sasl.oauthbearer.token.endpoint.url": "https://host/t?key=hunter3",
+    }
+    reasons = Reasons({**AWAY, **secrets})
+    reasons.note(KafkaError(KafkaError._AUTHENTICATION, "hunter2 is wrong at https://host/t?key=hunter3"))
+    assert reasons.why() == "; it says: *** is wrong at https://host/t?***"
+
+
 def test_an_answer_is_waited_for_while_brokers_are_merely_away() -> None:
     turns: Iterator[KafkaException | str] = iter([LATE, LATE, "answered"])
 

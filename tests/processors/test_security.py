@@ -142,6 +142,13 @@ def test_a_password_over_tls_is_sent_encrypted_by_both_clients(pem: dict[str, st
             {**SASL, "protocol": "SASL_SSL", "mechanism": TOKENS, "oauth_url": f"https://me:{SECRET}@host"},
             r"kafka\.oauth_token_url is '\(hidden\)'",
         ),
+        *(
+            (
+                {**SASL, "protocol": "SASL_SSL", "mechanism": TOKENS, "oauth_url": f"{url}?key={SECRET}"},
+                r"kafka\.oauth_token_url is '[^?]*'; accepted: https://…",
+            )
+            for url in ("http://login.example/t", "http://localhost.example/t", "http://10.0.0.1", "https://")
+        ),
         ({**SASL, "protocol": "SASL_SSL", "oauth_url": ENDPOINT}, "accepted: OAUTHBEARER where there is an"),
         ({"oauth_scope": "kafka"}, "accepted: OAUTHBEARER where there is an"),
         ({"ca_file": "ca.pem"}, r"kafka\.security_protocol is 'PLAINTEXT'; accepted: SSL or SASL_SSL"),
@@ -174,8 +181,19 @@ def test_an_encrypted_key_without_its_password_is_refused_and_nobody_is_asked(pe
         security.faust()
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8080", "127.9.9.9", "[::1]:8080"])
+def test_an_endpoint_in_the_clear_is_taken_on_this_machine_alone(host: str) -> None:
+    url, client = f"http://{host}/token", {**SASL, "mechanism": TOKENS}
+    options = Security(protocol="SASL_SSL", oauth_url=url, **client).librdkafka()
+    assert options["sasl.oauthbearer.token.endpoint.url"] == url
+
+
 def test_secrets_are_in_no_repr() -> None:
     security = Security(protocol="SASL_SSL", key_password=SECRET, **SASL)
-    assert SECRET not in repr(security)
-    assert SECRET not in str(security)
-    assert SECRET not in repr(security.faust())
+    url = f"{ENDPOINT}?key={SECRET}"
+    tokens = Security(protocol="SASL_SSL", oauth_url=url, **{**SASL, "mechanism": TOKENS})
+    for one in (security, tokens):
+        assert SECRET not in repr(one)
+        assert SECRET not in str(one)
+        assert SECRET not in repr(one.faust())
+    assert SECRET not in repr(tokens.faust().oauth_cb)

@@ -10,7 +10,7 @@ from aiohttp import BasicAuth, web
 from aiokafka.errors import AuthenticationFailedError, KafkaError
 
 from infra.local.ports import LOOPBACK, free_ports
-from processors.tokens import LIFE_S, REFRESH_SHARE, TokenEndpoint, Tokens
+from processors.tokens import LIFE_S, MAX_ANSWER_BYTES, REFRESH_SHARE, TokenEndpoint, Tokens
 
 SECRET = "correct horse battery staple"  # noqa: S105 - nobody's
 
@@ -29,7 +29,7 @@ class Endpoint:
         form = {key: str(value) for key, value in (await request.post()).items()}
         self.asked.append((who.login, who.password, form))
         if isinstance(self.answer, str):
-            return web.Response(text=self.answer, status=self.status)
+            return web.Response(text=self.answer, status=self.status, headers={"location": "/token"})
         return web.json_response(self.answer, status=self.status)
 
 
@@ -90,22 +90,40 @@ def test_a_token_of_unknown_life_is_kept_for_a_short_one(life: object) -> None:
         (200, ["one"], "no JSON object"),
         (500, "<html>", "Expecting value"),
         (302, "", "Expecting value"),
+        (307, "", "Expecting value"),
+        (200, {"access_token": "x" * MAX_ANSWER_BYTES}, "Unterminated string"),
     ],
 )
-def test_an_endpoint_that_gives_none_is_named_and_quoted(status: int, answer: object, told: str) -> None:
+def test_an_endpoint_that_gives_none_is_named_and_quoted_and_asked_once(
+    status: int, answer: object, told: str
+) -> None:
+    endpoint = Endpoint(answer, status)
+
     async def ask() -> str:
-        async with served(Endpoint(answer, status)) as tokens:
+        async with served(endpoint) as tokens:
             with pytest.raises(AuthenticationFailedError) as refused:
                 await tokens.token()
             return str(refused.value)
 
     said = asyncio.run(ask())
+    assert len(endpoint.asked) == 1
     assert "no token from http://" in said
     assert told in said
     assert SECRET not in said
 
 
+def test_a_token_that_comes_in_many_pieces_is_read_whole() -> None:
+    long = "x" * (MAX_ANSWER_BYTES // 2)
+
+    async def ask() -> str:
+        async with served(Endpoint({"access_token": long})) as tokens:
+            return await tokens.token()
+
+    assert asyncio.run(ask()) == long
+
+
 def test_an_endpoint_that_is_away_is_an_error_that_aiokafka_can_take() -> None:
-    tokens = Tokens(TokenEndpoint(f"http://{LOOPBACK}:{free_ports(1)[0]}/token", "worker", SECRET))
+    url = f"http://{LOOPBACK}:{free_ports(1)[0]}/token?key={SECRET}"
+    tokens = Tokens(TokenEndpoint(url, "worker", SECRET))
     with pytest.raises(KafkaError, match="no token from"):
         asyncio.run(tokens.token())

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from producers.errors import SpoolFullError
-from producers.keeper import PENDING_BYTES, Keeper
+from producers.keeper import Keeper
+from producers.pending import PENDING_BYTES
 from producers.spool import FILE, SpoolSettings, what_waits
 from schemas.errors import ConfigurationError
 from schemas.frame import AudioFrame
@@ -171,7 +172,7 @@ def test_a_file_that_breaks_is_set_aside_and_what_follows_is_kept(tmp_path: Path
 
 
 @contextmanager
-def small_disk(directory: Path, size: str = "1m") -> Iterator[Path]:
+def small_disk(directory: Path, size: str = "4m") -> Iterator[Path]:
     """Give a disk of a real size, where this machine lets us."""
     directory.mkdir()
     mounted = subprocess.run(
@@ -198,13 +199,13 @@ def test_a_full_disk_loses_nothing_that_memory_can_hold_and_then_refuses_what_is
             keeper.take("roof", a_frame(10_000 * taken, 10_000), flying=False)
             taken += 1
             keeper.commit(now=True)
-        with pytest.raises(SpoolFullError, match="database or disk is full"):
+        with pytest.raises(SpoolFullError, match="the disk is full"):
             keeper.take("roof", a_frame(), flying=False)
         assert taken * 20_000 >= PENDING_BYTES
         assert not keeper.kept.writable
         assert caplog.text.count("the spool cannot be written") == 1
         keeper.settle(keeper.take("roof", frame(0), flying=True))  # live sound goes on
-        remount(disk, "size=16m")
+        remount(disk, "size=24m")
         assert keeper.commit(now=True)
         assert "the spool is written again" in caplog.text
         assert numbers(keeper) == [10_000 * number for number in range(taken)]

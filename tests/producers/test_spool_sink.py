@@ -211,7 +211,7 @@ def test_a_frame_that_can_never_be_sent_does_not_hold_up_those_behind_it(
     keeper.close()
     sink = sink_to(embedded, topics, told(tmp_path))
     sink.finish(Event())
-    assert sink.spool.as_words() == ["1 GIVEN UP by the spool", "1 to the backfill"]
+    assert sink.spool.as_words() == ["1 REFUSED, set aside in the spool", "1 to the backfill"]
     assert "can never be sent" in caplog.text
     sink.close(DEADLINE_S)
 

@@ -14,7 +14,7 @@ from tests.chaos.judge.heard import (
     anything,
     value_of,
 )
-from tests.chaos.judge.runs import Epoch
+from tests.chaos.judge.runs import Epoch, Run
 from tests.chaos.judge.spans import Span, common, minus, union
 from tests.chaos.judge.topic import Logged, Place
 from tests.chaos.judge.truth import Truth
@@ -134,6 +134,32 @@ def dead_letters(group: Group, evidence: Evidence, truth: Truth) -> list[Finding
         *Finding.of(Kind.DEAD_LETTER, f"{group.name} made no dead letter of these", missing),
         *Finding.of(Kind.DEAD_LETTER, f"{group.name} made dead letters of what is not broken", extra),
         *Finding.of(Kind.DEAD_LETTER, f"{group.name} made dead letters of other bytes", altered),
+    ]
+
+
+def states(group: Group, truth: Truth) -> list[Finding]:
+    """Compare the last word about each sensor with the end of its last run."""
+    last = {said.fields["sensor"]: said for said in group.states}
+    ends = dict[str, Run]()
+    for run in sorted(truth.admitted.runs, key=lambda run: run.frames[-1].place):
+        ends[run.of[0]] = run
+    unsaid = (sensor for sensor in ends if sensor not in last)
+    live, wrong = list[str](), list[str]()
+    for sensor, run in ends.items():
+        if (said := last.get(sensor)) is None:
+            continue
+        fields = said.fields
+        text = (
+            f"{fields['state']} {sensor} {fields['epoch']} ..{fields['end_sample']} {_at(said.record.place)}"
+        )
+        if fields["state"] != "SILENT":
+            live.append(text)
+        elif (fields["epoch"], fields["end_sample"]) != (run.of[1], run.end):
+            wrong.append(f"{text} where it is {run.of[1]} ..{run.end}")
+    return [
+        *Finding.of(Kind.STATE, f"{group.name} never spoke of a sensor", unsaid),
+        *Finding.of(Kind.STATE, f"the last word of {group.name} is not SILENT", live),
+        *Finding.of(Kind.STATE, f"{group.name} says last that a sensor ended elsewhere", wrong),
     ]
 
 

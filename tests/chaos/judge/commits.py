@@ -1,10 +1,11 @@
 """What was committed when, against what was still to be said -> findings.
 
     commits     10 ─────── 20 ─────── 30 ──────►   asked at these times
-    outputs            a        b          c        first appearance; each needs the frame of its first sample
+    outputs            a        b          c        first appearance; each needs frames from some offset on
 
 An output that was not in the log yet when a commit had been seen must still be within reach of whoever takes
-over there: the commit is not past the frame that holds its first sample.
+over there: the commit is not past the frame that holds its first sample, or, of a detection, the first sample
+of the n windows that made it active.
 """
 
 from bisect import bisect_left
@@ -86,7 +87,7 @@ def _committed(evidence: Evidence) -> Mapping[int, _Committed]:
 def _detections(group: Group, truth: Truth) -> Iterator[Need]:
     for (id_, state), (first, *_) in group.by_key.items():
         epoch = first.fields["sensor"], first.fields["epoch"]
-        offset = truth.offset_of(epoch, first.fields["start_sample"])
+        offset = truth.needed_from(epoch, first.fields["start_sample"])
         if offset is not None:
             yield Need(first.record, offset, f"{state} {id_}")
 

@@ -12,7 +12,9 @@ from tests.chaos.judge.wire import fields_of
 
 OUTCOMES = ("SCORED", "GAP", "SHED", "FAILED", "SHORT")
 """Where two statements differ, the first of these counts."""
-FRAMES, OUTPUTS = "frames", ("detections", "coverage", "dead_letters")
+FRAMES, OUTPUTS = "frames", ("detections", "coverage", "sensors", "dead_letters")
+KINDS = {"detections": "detection", "coverage": "coverage", "sensors": "sensor_state"}
+"""What stands in an output topic, by the name of its schema."""
 
 DetectionKey = tuple[str, str]
 """An id and a state."""
@@ -39,6 +41,8 @@ class Group:
     coverage: list[Statement]
     letters: list[Logged] | None
     """Dead letters; None where nobody noted where this group's begin."""
+    states: list[Statement]
+    """Of sensors."""
 
     @property
     def by_key(self) -> dict[DetectionKey, list[Statement]]:
@@ -125,11 +129,11 @@ def sizes(outcomes: Outcomes, of: Iterable[Span]) -> dict[str, int]:
 
 def _group(name: str, records: Mapping[str, list[Logged]], unreadable: list[Logged]) -> Group:
     found: dict[str, list[Statement]] = {}
-    for role, kind in (("detections", "detection"), ("coverage", "coverage")):
+    for role, kind in KINDS.items():
         found[role] = []
-        for record in records[role]:
+        for record in records.get(role, ()):
             try:
                 found[role].append(Statement(record, fields_of(kind, record.value)))
             except (EOFError, LookupError, TypeError, ValueError):
                 unreadable.append(record)
-    return Group(name, found["detections"], found["coverage"], records.get("dead_letters"))
+    return Group(name, found["detections"], found["coverage"], records.get("dead_letters"), found["sensors"])

@@ -8,6 +8,7 @@ from tests.chaos.evidence import Evidence
 from tests.chaos.judge import checks
 from tests.chaos.judge.commits import commits
 from tests.chaos.judge.heard import Group, Heard, anything, read, sizes
+from tests.chaos.judge.quiet import longest_quiet_ms
 from tests.chaos.judge.runs import Epoch
 from tests.chaos.judge.spans import Span, common, minus, size, union
 from tests.chaos.judge.truth import Truth, truth_of
@@ -29,8 +30,10 @@ def judge(directory: Path) -> Verdict:
         findings += checks.detections(group, truth)
         findings += checks.order(group)
         findings += checks.dead_letters(group, evidence, truth)
+    findings += checks.states(heard.disturbed, truth)
     findings += commits(evidence, heard, truth)
     counts = {**_counts(evidence, heard, truth), **_samples(evidence, heard.disturbed, owed)}
+    counts |= longest_quiet_ms(heard.disturbed, truth.admitted.frames.values())
     return Verdict(tuple(findings), counts, _latencies(heard.disturbed, truth))
 
 

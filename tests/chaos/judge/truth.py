@@ -22,11 +22,26 @@ class Truth:
     outcomes: Mapping[Epoch, Outcomes]
     runs: Mapping[Epoch, list[Run]]
     windows: int
+    decides: Decides
 
     def offset_of(self, epoch: Epoch, sample: int) -> int | None:
         """Return the offset of the latest frame that holds a sample; None where no run reaches over it."""
         held = [run for run in self.runs.get(epoch, ()) if run.first <= sample < run.end]
         return max((run.frame_at(sample).offset for run in held), default=None)
+
+    def needed_from(self, epoch: Epoch, sample: int) -> int | None:
+        """Return the lowest offset that is needed to say that a detection starts at a sample.
+
+        A label is active where m of the last n windows reached its threshold: n - 1 windows before the first
+        one decide as well, as far as the run reaches back.
+        """
+        held = [run for run in self.runs.get(epoch, ()) if run.first <= sample < run.end]
+        return max((run.frame_at(self._decided_from(run, sample)).offset for run in held), default=None)
+
+    def _decided_from(self, run: Run, sample: int) -> int:
+        hop, rate_hz = self.decides.hop * run.rate_hz, self.decides.rate_hz
+        window = -(-sample * rate_hz // hop)
+        return max(run.first, (window - self.decides.n + 1) * hop // rate_hz)
 
 
 def truth_of(evidence: Evidence, frames: list[Logged], digest: str) -> Truth:
@@ -49,7 +64,7 @@ def truth_of(evidence: Evidence, frames: list[Logged], digest: str) -> Truth:
             key = fields["id"], fields["state"]
             due.setdefault(key, {})[_as_recorded(detection)] = detection
     outcomes = {epoch: best(stated) for epoch, stated in stretches.items()}
-    return Truth(admitted, due, outcomes, runs, windows)
+    return Truth(admitted, due, outcomes, runs, windows, decides)
 
 
 def _as_recorded(due: Due) -> Value:

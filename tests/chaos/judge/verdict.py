@@ -30,6 +30,8 @@ class Kind(StrEnum):
     """Frames were passed that were still needed, or that were never appended."""
     DEAD_LETTER = "DEAD_LETTER"
     """Dead letters are not exactly the broken records and what the rules refuse."""
+    STATE = "STATE"
+    """The last word about a sensor is not that it is SILENT since its last frame."""
 
 
 @dataclass(frozen=True, slots=True)
