@@ -4,17 +4,21 @@ Triton serves the raw graph under the spec's name and version. Float scaling and
 client's, so the tensors must be exactly the spec's, and the digest says that the weights are too.
 """
 
+import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import grpc
 from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc import service_pb2_grpc as service
 
 from processors.batch import MAX_BATCH_WINDOWS
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, StopError
 from schemas.model import ModelSpec
 
-ASK_S = 5.0
+ASK_S, CHECK_S, SPARE_S = 5.0, 20.0, 5.0
+"""What one question may take, all of a check together, and what gRPC may be late."""
 DIGEST_KEY, RUNTIME_KEY = "earwitness.digest", "earwitness.runtime"
 MEND = "`earwitness model repository` writes what fits"
 UNBATCHED_LIMIT = 64
@@ -23,6 +27,9 @@ _GONE = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT, grpc.Statu
 _DENIED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 _PASSING = ("unloaded", "")
 """Why a model that is known is not served, where that may change without anybody mending it."""
+
+
+T = TypeVar("T")
 
 
 class AwayError(Exception):
@@ -43,11 +50,12 @@ async def check(stub: "service.GRPCInferenceServiceStub", address: str, spec: Mo
     Raises:
         AwayError: it does not answer, or does not serve the model yet.
         ConfigurationError: it serves another model than the spec's, or will not serve it as it is.
+        StopError: this process can ask nobody any more.
 
     """
     where = f"scorer.endpoints: {address}, model {spec.reference}"
     try:
-        return await _check(stub, where, spec)
+        return await in_time(_check(stub, where, spec), CHECK_S)
     except grpc.RpcError as exc:
         words = f"{exc.code().name}: {exc.details()}"
         if exc.code() in _DENIED:
@@ -55,6 +63,25 @@ async def check(stub: "service.GRPCInferenceServiceStub", address: str, spec: Mo
         if exc.code() in _GONE:
             raise await _unserved(stub, where, spec, words) from exc
         raise AwayError(words) from exc
+
+
+async def in_time(asked: Coroutine[Any, Any, T], deadline_s: float, spare_s: float = SPARE_S) -> T:
+    """Wait for calls that have deadlines of their own, together `deadline_s`.
+
+    Raises:
+        StopError: gRPC did not keep them. It was seen once, after servers had been killed: no call of the
+            process ended any more, while another process was answered.
+
+    """
+    task = asyncio.ensure_future(asked)
+    try:
+        for time_s in (deadline_s + spare_s, spare_s):  # whoever was frozen finds the first time over
+            await asyncio.wait({task}, timeout=time_s)
+            if task.done():
+                return task.result()
+    finally:
+        task.cancel()
+    raise StopError(f"gRPC ends no calls any more: {deadline_s:g} s are over, and their deadlines with them")
 
 
 async def _check(stub: "service.GRPCInferenceServiceStub", where: str, spec: ModelSpec) -> Served:

@@ -13,10 +13,11 @@ from infra.local.triton import TritonServer
 from models.repository import write_repository
 from processors.metrics import Metrics
 from processors.score import ScorerSettings
+from processors.triton.check import in_time
 from processors.triton.endpoint import is_local
 from processors.triton.load import load
 from processors.triton.scorer import TritonScorer
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, StopError
 from schemas.model import ModelSpec
 from tests.conftest import TritonServers
 from tests.processors.tiny_model import write_model
@@ -210,3 +211,19 @@ def _secured(rig: Rig, **files: Any) -> None:
 )
 def test_memory_is_shared_on_loopback_only(address: str, expected: bool) -> None:
     assert is_local(address) is expected
+
+
+async def test_calls_whose_deadlines_pass_without_a_word_end_the_process() -> None:
+    with pytest.raises(StopError, match="gRPC ends no calls any more: 0 s are over"):
+        await in_time(_answered(asyncio.Event()), 0.0, spare_s=0.01)
+
+
+async def test_a_process_that_stood_still_finds_the_time_over_and_waits_for_the_answer_all_the_same() -> None:
+    answer = asyncio.Event()
+    asyncio.get_running_loop().call_soon(answer.set)
+    assert await in_time(_answered(answer), -60.0, spare_s=60.0) == "served"
+
+
+async def _answered(answer: asyncio.Event) -> str:
+    await answer.wait()
+    return "served"
