@@ -151,10 +151,16 @@ def test_lines_that_are_not_utf_8_or_have_no_end_are_refused_with_their_number()
             list(detections_in(BytesIO(line + b"\n" + wrong), "a.jsonl"))
 
 
-@pytest.mark.parametrize("said", [{"sample_rate_hz": 0}, {"start_us": 10**18}, {"start_sample": 10**30}])
+@pytest.mark.parametrize("said", [{"sample_rate_hz": 0}, {"start_us": 10**30}, {"start_sample": 10**30}])
 def test_what_no_table_can_hold_is_no_detection(said: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match="line 1"):
         detection_of(json.dumps({**row(SIREN), **said}), 1)
+
+
+def test_a_time_beyond_the_calendar_is_kept_and_shown_at_its_edge() -> None:
+    found = detection_of(json.dumps({**row(SIREN), "start_us": 10**18}), 1)
+    assert found.start_us == 10**18
+    assert str(row(found)["start_utc"]).startswith("9999-12-31T23:59:59")
 
 
 def test_ten_thousand_lines_are_read_in_less_than_a_few_seconds() -> None:
