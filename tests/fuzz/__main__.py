@@ -6,6 +6,7 @@ corpus folder as `crash-…`, `oom-…` or `timeout-…`, shown with its traceba
 
 import argparse
 import logging
+import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -42,7 +43,7 @@ def _fuzz(corpus: Path, seconds: int) -> None:
     limits = [
         f"-max_total_time={seconds}",
         f"-max_len={codec_target.MAX_BYTES}",
-        f"-rss_limit_mb={codec_target.RSS_LIMIT_MB}",
+        f"-rss_limit_mb={_peak_mb() + codec_target.RSS_LIMIT_MB}",
         f"-malloc_limit_mb={codec_target.RSS_LIMIT_MB // 4}",
         "-timeout=10",
         "-print_final_stats=1",
@@ -50,6 +51,11 @@ def _fuzz(corpus: Path, seconds: int) -> None:
     ]
     atheris.Setup([sys.argv[0], *limits, str(corpus / "inputs")], one)
     atheris.Fuzz()
+
+
+def _peak_mb() -> int:
+    """Return the peak of memory that this process is charged with: at first it is whoever started it's."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 if __name__ == "__main__":
