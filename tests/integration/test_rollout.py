@@ -182,7 +182,7 @@ def test_a_rollout_that_is_cancelled_in_time_never_counts(
 ) -> None:
     tenant = Tenant(kafka.bootstrap_servers, topic_prefix).create(1)
     where = {**settings_of(tenant, catalogue / "quick" / "1"), "model.catalogue": catalogue}
-    at_s = _roll_out(where, "--in", "60")
+    at_s = _roll_out(where, "--in", "600")
     (listed,) = run(where, "model", "rollouts", "--json").lines
     assert (listed["model"], listed["counts"]) == ("quick/2", "later")
     refused = run(where, "model", "rollout", "quick", "2", "--in", "20")
