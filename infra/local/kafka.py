@@ -306,21 +306,18 @@ def start_cluster(
 
     """
     installation = install()
-    home = directory or Path(tempfile.mkdtemp(prefix="earwitness-kafka-"))
-    plans = _plans(home, nodes, listeners=listeners)
-    options = [node_options(plan, plans, {**FAILOVER, **(server_options or {})}) for plan in plans]
-    cluster = KafkaCluster(
-        tuple(
+    with _home(directory) as home:
+        plans = _plans(home, nodes, listeners=listeners)
+        options = [node_options(plan, plans, {**FAILOVER, **(server_options or {})}) for plan in plans]
+        members = [
             KafkaNode(installation, plan, o, start_timeout_s) for plan, o in zip(plans, options, strict=True)
-        )
-    )
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.kill()
-        if directory is None:
-            shutil.rmtree(home, ignore_errors=True)
+        ]
+        cluster = KafkaCluster(tuple(members))
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.kill()
 
 
 @contextmanager
@@ -340,15 +337,24 @@ def start_kafka(
 
     """
     installation = install()
-    home = directory or Path(tempfile.mkdtemp(prefix="earwitness-kafka-"))
-    try:
+    with _home(directory) as home:
         plan = _plans(home, 1, port, listeners)[0]
         options = node_options(plan, [plan], server_options or {})
         with _running(KafkaNode(installation, plan, options, start_timeout_s)) as node:
             yield node
+
+
+@contextmanager
+def _home(directory: Path | None) -> Iterator[Path]:
+    """Give the directory, or else one that is removed at the end."""
+    if directory is not None:
+        yield directory
+        return
+    home = Path(tempfile.mkdtemp(prefix="earwitness-kafka-"))
+    try:
+        yield home
     finally:
-        if directory is None:
-            shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def node_options(plan: NodePlan, cluster: Sequence[NodePlan], overrides: Mapping[str, str]) -> dict[str, str]:

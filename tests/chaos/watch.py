@@ -15,6 +15,7 @@ from schemas.sensor import Presence, SensorState
 from schemas.topics import Topics
 from tests.chaos.evidence import Offsets
 from tests.chaos.fleet import Stored
+from tests.chaos.judge.spans import union
 
 AT_ONCE, POLL_S = 2000, 0.1
 Of = tuple[str, str]
@@ -60,7 +61,7 @@ class Watch:
         found = [
             f"coverage of {sensor}, epoch {epoch}: {left}"
             for (sensor, epoch), stretches in wanted.items()
-            if (left := _without(stretches, _joined(self._said[(sensor, epoch)])))
+            if (left := _without(stretches, union(self._said[(sensor, epoch)])))
         ]
         names = sorted({sensor for sensor, _ in wanted})
         found += [f"{name} is not SILENT" for name in names if self._presence.get(name) != Presence.SILENT]
@@ -103,18 +104,7 @@ def _stretches(stored: Iterable[Stored]) -> dict[Of, Stretches]:
     found: dict[Of, Stretches] = defaultdict(list)
     for frame in stored:
         found[(frame.sensor, frame.epoch)].append((frame.first_sample, frame.first_sample + frame.samples))
-    return {of: _joined(stretches) for of, stretches in found.items()}
-
-
-def _joined(stretches: Stretches) -> Stretches:
-    """Return the union, in order."""
-    joined: Stretches = []
-    for start, end in sorted(stretches):
-        if joined and start <= joined[-1][1]:
-            before = joined.pop()
-            start, end = before[0], max(before[1], end)
-        joined.append((start, end))
-    return joined
+    return {of: union(stretches) for of, stretches in found.items()}
 
 
 def _without(wanted: Stretches, said: Stretches) -> Stretches:
