@@ -61,8 +61,8 @@ format: $(VENV)/.all ## Format the code and repair what the linter can.
 	@$(BIN)/ruff check --fix .
 
 .PHONY: model
-model: $(VENV)/.all ## Train and export a model; ARGS go to the training command.
-	@$(BIN)/python -m earwitness.train $(ARGS)
+model: $(VENV)/.all ## Make the models that ship: train, choose, measure, compress, write cards; hours on two cores.
+	@$(BIN)/python -m earwitness.shipping $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.all ## Measure on this machine and write docs/benchmarks.md; ARGS='-k latency' picks some.

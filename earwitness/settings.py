@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 ENV_PREFIX, ENV_DELIMITER = "EARWITNESS_", "__"
 CONFIG_FILE = "earwitness.toml"
-DEFAULT_MODEL = "earwitness-small/1"
+DEFAULT_MODEL = "earwitness-small/2"
 GATHERED_TIMES = 4
 """How many times as long as windows and frames wait for company a deadline must be: there is more to do."""
 HOP_TOLERANCE_SAMPLES = 1e-6

@@ -18,7 +18,7 @@ WIDEST_BAND_HOLE, LONGEST_TIME_HOLE = 8, 6
 
 def augment(batch: Batch, backgrounds: Tensor, generator: Generator) -> Batch:
     """Do everything that is done to power, in the order in which it happens to a sound in the world."""
-    power = _colour(_echo(_level(batch.power), generator), generator)
+    power = colour(_echo(_level(batch.power), generator), generator)
     power, targets = _mix_pairs(power, batch.targets, generator)
     power = _lay_over(power, backgrounds, batch.alerts, generator)
     return Batch(_distance(power, targets, generator), targets, batch.alerts)
@@ -60,10 +60,10 @@ def _echo(power: Tensor, generator: Generator) -> Tensor:
     return power + torch.bmm(tail * _chance(generator, size, 0.3), power)
 
 
-def _colour(power: Tensor, generator: Generator) -> Tensor:
-    """Filter 80 % of the windows by a smooth random curve of at most ±4 dB."""
+def colour(power: Tensor, generator: Generator, most_db: float = 4.0) -> Tensor:
+    """Filter 80 % of the windows by a smooth random curve of at most `most_db` either way."""
     size, _, bands = power.shape
-    knots = 8.0 * torch.rand(size, 1, 6, generator=generator) - 4.0
+    knots = most_db * (2.0 * torch.rand(size, 1, 6, generator=generator) - 1.0)
     curve = torch.nn.functional.interpolate(knots, bands, mode="linear", align_corners=True)
     return power * _gain(curve * _chance(generator, size, 0.8))
 

@@ -4,23 +4,22 @@ Power is computed once for every recording, by the same front end that is export
 run of frames. Sounds that do not belong together add in power, so mixing happens on these windows too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.features import FRAME_HOP_SAMPLES, FRAME_SAMPLES, FULL_SCALE, MelPower
-from models.recordings import ALERTS, LABELS, PCM, Recording, to_pcm
+from models.dataset import PCM
+from models.features import BANDS, FRAME_HOP_SAMPLES, FRAME_SAMPLES, FULL_SCALE, RADIX, RATE_HZ, MelPower
+from models.recordings import AMBIGUOUS, Heap, Recording, without_folds
 
 T = TypeVar("T")
-
-Synthesise = Callable[[np.random.Generator], tuple[NDArray[np.float64], str]]
-"""Gives a sound in [-1, 1] at 16 kHz, at least a window long, and what it is; a label that is not in
-`LABELS` makes it background."""
 
 WINDOW_SAMPLES, HOP_SAMPLES = 16_000, 8_000
 WINDOW_FRAMES = 1 + (WINDOW_SAMPLES - FRAME_SAMPLES) // FRAME_HOP_SAMPLES
@@ -55,6 +54,7 @@ class Batch:
 class Bank:
     """Everything that one training may hear: labelled sounds, alerts and backgrounds."""
 
+    labels: tuple[str, ...]
     labelled: list[list[Take]] = field(default_factory=list)
     """The takes of each recording: the same sound at several speeds."""
     alerts: list[Take] = field(default_factory=list)
@@ -62,17 +62,33 @@ class Bank:
 
     def draw(self, rng: np.random.Generator, size: int) -> Batch:
         """Draw a batch: 60 % recordings, 16 % alerts, the rest backgrounds and quiet moments."""
-        recordings, alerts = round(0.6 * size), round(0.16 * size)
+        alerts = round(0.16 * size) if self.alerts else 0
+        recordings = round(0.76 * size) - alerts
         takes = [_pick(rng, _pick(rng, self.labelled)) for _ in range(recordings)]
         takes += [_pick(rng, self.alerts) for _ in range(alerts)]
         positive = [(_loud_window(rng, take), take.label) for take in takes]
         negative = [(self._nothing(rng), None) for _ in range(size - len(positive))]
         windows, labels = zip(*(positive + negative), strict=True)
-        return Batch(torch.stack(windows), _targets(labels), _is_alert(labels))
+        alarming = torch.arange(size) >= recordings
+        alarming &= torch.arange(size) < len(positive)
+        return Batch(torch.stack(windows), self._targets(labels), alarming)
 
     def draw_backgrounds(self, rng: np.random.Generator, size: int) -> Tensor:
         """Draw backgrounds to lay under a batch, `float32[size, frames, bands]`."""
-        return torch.stack([_loud_window(rng, _pick(rng, self.backgrounds)) for _ in range(size)])
+        return torch.stack([self._background(rng) for _ in range(size)])
+
+    def _background(self, rng: np.random.Generator) -> Tensor:
+        """Draw a background, which is digital silence where there is none."""
+        if not self.backgrounds:
+            return torch.zeros(WINDOW_FRAMES, BANDS)
+        return _loud_window(rng, _pick(rng, self.backgrounds))
+
+    def _targets(self, labels: Sequence[int | None]) -> Tensor:
+        targets = torch.zeros(len(labels), len(self.labels))
+        for row, label in enumerate(labels):
+            if label is not None:
+                targets[row, label] = 1.0
+        return targets
 
     def _nothing(self, rng: np.random.Generator) -> Tensor:
         """Draw a window in which nothing should be found."""
@@ -80,20 +96,20 @@ class Bank:
             take = _pick(rng, _pick(rng, self.labelled))
             if take.quiet.size:
                 return _window(take, int(rng.choice(take.quiet)))
-        return _loud_window(rng, _pick(rng, self.backgrounds))
+        return self._background(rng)
 
 
 def mel_power(audio: PCM) -> Tensor:
     """Return the power of a whole recording, `float32[frames, bands]`, zero-padded to a window."""
     padded = np.pad(audio, (0, max(0, WINDOW_SAMPLES - audio.size)))
-    samples = torch.from_numpy(padded[: padded.size // 4 * 4]).float() / FULL_SCALE
+    samples = torch.from_numpy(padded[: padded.size // RADIX * RADIX]).float() / FULL_SCALE
     with torch.inference_mode():
         power: Tensor = MelPower()(samples[None])[0].clone()
     return power
 
 
-def take_of(audio: PCM, label: str) -> Take:
-    """Prepare a sound for drawing."""
+def take_of(audio: PCM, label: int | None) -> Take:
+    """Prepare a sound for drawing; `label` is the index of what it is."""
     power = mel_power(audio)
     total = np.concatenate([[0.0], np.cumsum(power.sum(dim=1).double().numpy())])
     levels = total[WINDOW_FRAMES:] - total[:-WINDOW_FRAMES]
@@ -102,25 +118,57 @@ def take_of(audio: PCM, label: str) -> Take:
     weights = np.maximum(relative[loud], LOUD) ** PULL
     return Take(
         power=power,
-        label=LABELS.index(label) if label in LABELS else None,
+        label=label,
         loud=loud,
         chance=np.cumsum(weights / weights.sum()),
         quiet=np.flatnonzero(relative < QUIET),
     )
 
 
-def takes_by_recording(versions: Sequence[Sequence[Recording]]) -> dict[str, list[Take]]:
-    """Prepare recordings, each read at several speeds: path -> its takes."""
-    return {
-        same[0].path: [take_of(recording.audio, recording.label) for recording in same]
-        for same in zip(*versions, strict=True)
-    }
+@dataclass(frozen=True, slots=True)
+class Takes:
+    """The takes of every recording of a heap, by its file, from which banks are made."""
+
+    heap: Heap
+    by_file: dict[Path, list[Take]]
+
+    def bank(self, held_out: tuple[int, ...]) -> Bank:
+        """Collect everything but some folds."""
+
+        def of(recordings: Sequence[Recording]) -> list[list[Take]]:
+            return [
+                self.by_file[r.file] for r in without_folds(recordings, held_out) if r.file in self.by_file
+            ]
+
+        heap = self.heap
+        behind = of(heap.backgrounds) + of(heap.generated) + of(heap.variety)
+        return Bank(
+            labels=heap.labels,
+            labelled=of(heap.labelled),
+            alerts=[take for takes in of(heap.alerts) for take in takes],
+            backgrounds=[take for takes in behind for take in takes],
+        )
 
 
-def synthetic_takes(synthesise: Synthesise, rng: np.random.Generator, count: int) -> list[Take]:
-    """Prepare `count` generated sounds."""
-    drawn = (synthesise(rng) for _ in range(count))
-    return [take_of(to_pcm(sound), label) for sound, label in drawn]
+def takes_of(heap: Heap, speeds: Sequence[float], variety: int, seed: int) -> Takes:
+    """Prepare every recording at several speeds, and some of the variety at its own."""
+    by_file = {r.file: _at_speeds(r, heap.labels, speeds) for r in heap.labelled + heap.backgrounds}
+    plain = [r for r in heap.variety if r.label not in AMBIGUOUS]
+    some = np.random.default_rng(seed).permutation(len(plain))[:variety]
+    once = [*heap.alerts, *heap.generated, *(plain[i] for i in some)]
+    return Takes(heap, by_file | {r.file: _at_speeds(r, heap.labels, (1.0,)) for r in once})
+
+
+def _at_speeds(recording: Recording, labels: Sequence[str], speeds: Sequence[float]) -> list[Take]:
+    label = labels.index(recording.label) if recording.label in labels else None
+    audio = recording.read()
+    return [take_of(_faster(audio, speed), label) for speed in speeds]
+
+
+def _faster(audio: PCM, speed: float) -> PCM:
+    if speed == 1.0:
+        return audio
+    return np.asarray(soxr.resample(audio, RATE_HZ * speed, RATE_HZ, quality="HQ"), np.int16)
 
 
 def _pick(rng: np.random.Generator, items: Sequence[T]) -> T:
@@ -134,16 +182,3 @@ def _loud_window(rng: np.random.Generator, take: Take) -> Tensor:
 
 def _window(take: Take, start: int) -> Tensor:
     return take.power[start : start + WINDOW_FRAMES]
-
-
-def _targets(labels: Sequence[int | None]) -> Tensor:
-    targets = torch.zeros(len(labels), len(LABELS))
-    for row, label in enumerate(labels):
-        if label is not None:
-            targets[row, label] = 1.0
-    return targets
-
-
-def _is_alert(labels: Sequence[int | None]) -> Tensor:
-    alerts = {LABELS.index(label) for label in ALERTS}
-    return torch.tensor([label in alerts for label in labels])

@@ -9,7 +9,7 @@ CATALOGUE = Path(__file__).parent / "catalogue"
 
 
 def find(name: str, own: Path | None = None) -> Path:
-    """Return the directory of a model: `earwitness-small/1`, or a path to a directory of one's own.
+    """Return the directory of a model: `earwitness-small/2`, or a path to a directory of one's own.
 
     `own` is a catalogue of one's own; what it has goes before what ships.
 

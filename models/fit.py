@@ -1,21 +1,29 @@
-"""bank -> network: the training loop."""
+"""lesson -> network: the training loop, which can be stopped at any step and goes on where it was.
 
+Four tenths of a batch are recordings mixed anew in every step, six tenths are windows of the pool with what
+the teacher makes of them. What a step draws follows from the seed and the step's number alone.
+"""
+
+import math
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from models.augment import augment, punch_holes
-from models.bank import Bank
+from models import checkpoint
+from models.augment import augment, colour, punch_holes
+from models.bank import Bank, Batch
 from models.features import log_mel
-from models.network import Network
-from models.recordings import ESC10, LABELS
+from models.network import LAYERS, Layer, Network
+from models.opinions import Opinions, Taught
 
-Tick = Callable[[float], None]
-"""Told the loss after every step."""
+Tick = Callable[[int, float], None]
+"""Told the number of steps that are done and the last one's loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,93 +31,257 @@ class FitSettings:
     """How long and how fast one network is trained."""
 
     steps: int = 2000
-    batch: int = 64
-    learning_rate: float = 3e-3
+    batch: int = 80
+    pool_share: float = 0.6
+    """Of a batch: windows of the pool."""
+    learning_rate: float = 2e-3
+    warm_up: float = 0.05
+    """Of the steps: the rate rises in a line, then falls along a cosine."""
     weight_decay: float = 0.02
-    averaging: float = 0.998
+    averaging: float = 0.999
     """Share of the running average of the weights that one step keeps: the average is the result."""
     longest_gradient: float = 5.0
+    smoothing: float = 0.1
+    pool_weight: float = 1.0
+    scores_weight: float = 0.1
+    embedding_weight: float = 2.0
+    save_every: int = 250
+    patience: int = 4
+    """Looks at the validation fold, one every `save_every` steps, that may bring nothing before it ends."""
+    bfloat16: bool = False
+    """Compute the network in bfloat16: nearly twice as fast on processors that have it, else slower."""
+    layers: tuple[Layer, ...] = LAYERS
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """All that one network may hear, and what it is to make of it."""
+
+    bank: Bank | None
+    """Recordings to mix anew in every step; without, all is from the pool."""
+    opinions: Opinions
+    classes: int
+    """The first so many labels exclude each other."""
+    validation: Opinions | None = None
+
+
+@dataclass(slots=True)
+class Course:
+    """How a training went: losses by step, and by look at the validation fold."""
+
+    losses: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
+
+
+class Student(nn.Module):
+    """A network with the heads that only its training needs: the teacher's scores and inner values."""
+
+    def __init__(self, labels: int, scores: int, embedding: int, layers: tuple[Layer, ...]) -> None:
+        super().__init__()
+        self.network = Network(labels, layers)
+        width = 2 * layers[-1][0]
+        self.scores = nn.Linear(width, scores)
+        self.embedding = nn.Linear(width, embedding)
+        nn.init.constant_(self.scores.bias, -6.0)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, the teacher's logits and its inner values."""
+        inner = self.network.embed(features)
+        flat = inner.flatten(1)
+        return self.network.decide(inner), self.scores(flat), self.embedding(flat)
 
 
 def repeat_exactly() -> None:
     """Make this process compute the same bits every time.
 
-    The order of additions decides the last bits, and it follows the number of threads: one, then.
+    The order of additions decides the last bits, and it follows the number of threads: one, then. CUDA's
+    library asks for workspaces of a fixed size.
     """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
 
 
-def fit(bank: Bank, settings: FitSettings, seed: int, tick: Tick) -> Network:
-    """Train a network on what the bank holds; after `repeat_exactly`, always to the same weights."""
-    torch.manual_seed(seed)
-    network = Network(len(LABELS)).to(memory_format=torch.channels_last)
-    average = AveragedModel(network, avg_fn=_averaging(settings.averaging), use_buffers=True)
-    optimiser, schedule = _optimiser(network, settings)
-    draw = _Drawer(bank, settings.batch, seed)
-    for _ in range(settings.steps):
-        loss = _step(network, optimiser, settings, *draw())
-        schedule.step()
-        average.update_parameters(network)
-        tick(loss)
-    return _averaged(average)
-
-
-class _Drawer:
-    """Draws augmented batches: features `float32[B, 1, frames, bands]` and targets."""
-
-    def __init__(self, bank: Bank, batch: int, seed: int) -> None:
-        self._bank, self._batch = bank, batch
-        self._rng = np.random.default_rng(seed)
-        self._generator = torch.Generator().manual_seed(seed)
-
-    def __call__(self) -> tuple[Tensor, Tensor]:
-        plain = self._bank.draw(self._rng, self._batch)
-        backgrounds = self._bank.draw_backgrounds(self._rng, self._batch)
-        batch = augment(plain, backgrounds, self._generator)
-        return punch_holes(log_mel(batch.power), self._generator), batch.targets
-
-
-def _step(
-    network: Network,
-    optimiser: torch.optim.Optimizer,
+def fit(
+    lesson: Lesson,
     settings: FitSettings,
-    features: Tensor,
-    targets: Tensor,
-) -> float:
-    network.train()
-    logits = network(features.to(memory_format=torch.channels_last))
-    loss = _loss(logits, targets)
-    optimiser.zero_grad()
-    torch.autograd.backward(loss)
-    nn.utils.clip_grad_norm_(network.parameters(), settings.longest_gradient)
-    optimiser.step()
-    return float(loss.detach())
+    seed: int,
+    tick: Tick,
+    saved: Path | None = None,
+    start: Path | None = None,
+) -> tuple[Network, Course]:
+    """Train a network; after `repeat_exactly`, always to the same weights, interrupted or not.
 
-
-def _loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Ask for the right probability of each label, and for the right order of the ESC-10 classes.
-
-    The second term is the cross entropy of the ten alone, over the windows that hold any of them: it
-    leaves their common level to the first.
+    `saved` is where it is kept every `save_every` steps; a training that is found there is gone on with.
+    `start` is where an earlier training was kept, whose result this one begins with.
     """
-    each = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    classes = targets[:, : len(ESC10)]
-    share = classes / classes.sum(dim=1, keepdim=True).clamp(min=1.0)
-    order = -(share * nn.functional.log_softmax(logits[:, : len(ESC10)], dim=1)).sum(dim=1)
-    return each.sum(dim=1).mean() + order.mean()
+    torch.manual_seed(seed)
+    training = _Training(lesson, settings, seed)
+    if start is not None:
+        training.begin_with(start)
+    if saved is not None:
+        training.restore(saved)
+    while training.step < settings.steps and not training.stalled:
+        tick(training.step + 1, training.advance())
+        if training.step % settings.save_every == 0 or training.step == settings.steps:
+            training.look()
+            if saved is not None:
+                training.save(saved)
+    return training.result(), training.course
 
 
-def _optimiser(
-    network: Network, settings: FitSettings
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    optimiser = torch.optim.AdamW(
-        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.learning_rate, total_steps=settings.steps, pct_start=0.1
-    )
-    return optimiser, schedule
+class _Training:
+    """The weights, the optimiser, and how far they have come."""
+
+    def __init__(self, lesson: Lesson, settings: FitSettings, seed: int) -> None:
+        pool = lesson.opinions.pool
+        self._lesson, self._settings, self._seed = lesson, settings, seed
+        sizes = pool.targets.shape[1], pool.scores.shape[1], pool.embedding.shape[1]
+        self.student = Student(*sizes, settings.layers).to(memory_format=torch.channels_last)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.student.to(self.device)
+        self.average = AveragedModel(self.student, avg_fn=_averaging(settings.averaging), use_buffers=True)
+        self.optimiser = torch.optim.AdamW(
+            self.student.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.step, self.course = 0, Course()
+
+    @property
+    def stalled(self) -> bool:
+        """Tell whether the validation fold has not been better understood for long enough."""
+        looks = self.course.validation
+        return bool(looks) and len(looks) - 1 - int(np.argmin(looks)) >= self._settings.patience
+
+    def advance(self) -> float:
+        """Take one step and return its loss."""
+        rng = np.random.default_rng([self._seed, self.step])
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self.step)
+        torch.manual_seed(self._seed * 1_000_003 + self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._settings.learning_rate * _rate(self.step, self._settings)
+        self.student.train()
+        loss = self._loss(rng, generator)
+        self.optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.student.parameters(), self._settings.longest_gradient)
+        self.optimiser.step()
+        self.average.update_parameters(self.student)
+        self.step += 1
+        self.course.losses.append(float(loss.detach()))
+        return self.course.losses[-1]
+
+    def look(self) -> None:
+        """Measure the loss of the average on the validation fold, where there is one."""
+        held_back = self._lesson.validation
+        if held_back is None:
+            return
+        with torch.inference_mode():
+            features, targets, known = held_back.all_plain()
+            logits = self._averaged().network.eval()(features.to(self.device)).cpu()
+        self.course.validation.append(float(_right(logits, targets, known, self._lesson.classes, 0.0)))
+
+    def result(self) -> Network:
+        """Return the average, on the CPU, without the heads of training."""
+        return self._averaged().network.cpu().eval()
+
+    def save(self, saved: Path) -> None:
+        """Keep everything that the next step depends on."""
+        checkpoint.save(saved, self.student, self.average, self.optimiser, self._told())
+
+    def begin_with(self, start: Path) -> None:
+        """Begin with what another training made."""
+        checkpoint.restore_average(start, self.student)
+        checkpoint.restore_average(start, self._averaged())
+
+    def restore(self, saved: Path) -> None:
+        """Go on with what was kept, if anything was."""
+        told = checkpoint.restore(saved, self.student, self.average, self.optimiser)
+        if told is not None:
+            self.step = told["step"]
+            self.course = Course(told["losses"], told["validation"])
+
+    def _told(self) -> checkpoint.Told:
+        return {"step": self.step, "losses": self.course.losses, "validation": self.course.validation}
+
+    def _averaged(self) -> Student:
+        student = self.average.module
+        if not isinstance(student, Student):
+            raise TypeError(f"the average of a Student is a {type(student).__name__}")
+        return student
+
+    def _loss(self, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+        settings, lesson = self._settings, self._lesson
+        pooled = settings.batch if lesson.bank is None else round(settings.batch * settings.pool_share)
+        taught = lesson.opinions.draw(rng, pooled)
+        features = punch_holes(log_mel(colour(taught.power, generator, 2.0)), generator)
+        if lesson.bank is None:
+            return self._taught(self._said(features), taught)
+        live = _live(lesson.bank, settings.batch - pooled, rng, generator)
+        fresh = punch_holes(log_mel(live.power), generator)
+        logits, *others = self._said(torch.cat([features, fresh]))
+        everything = torch.ones(len(live.targets), dtype=torch.bool)
+        loss = _right(logits[pooled:], live.targets, everything, lesson.classes, settings.smoothing)
+        said = (logits[:pooled], *(other[:pooled] for other in others))
+        return loss + self._taught(said, taught)
+
+    def _said(self, features: Tensor) -> tuple[Tensor, ...]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._settings.bfloat16):
+            said = self.student(features.to(self.device).to(memory_format=torch.channels_last))
+        return tuple(part.float().cpu() for part in said)
+
+    def _taught(self, said: tuple[Tensor, ...], taught: Taught) -> Tensor:
+        """Measure what was said of windows of the pool against the truth and the teacher."""
+        settings, (logits, scores, embedding) = self._settings, said
+        classes, smoothing = self._lesson.classes, settings.smoothing
+        loss = settings.pool_weight * _right(
+            logits, taught.targets, taught.known, classes, smoothing, taught.opinion
+        )
+        if self._lesson.opinions.pool.taught:
+            loss = loss + settings.scores_weight * _like(scores, taught.scores)
+            apart = (embedding - taught.embedding) ** 2
+            loss = loss + settings.embedding_weight * apart.clamp(max=9.0).mean()
+        return loss
+
+
+def _live(bank: Bank, size: int, rng: np.random.Generator, generator: torch.Generator) -> Batch:
+    return augment(bank.draw(rng, size), bank.draw_backgrounds(rng, size), generator)
+
+
+def _right(
+    logits: Tensor,
+    targets: Tensor,
+    known: Tensor,
+    classes: int,
+    smoothing: float,
+    opinion: Tensor | None = None,
+) -> Tensor:
+    """Ask for the right probability of each label, and for the right order of the classes.
+
+    The second term is the cross entropy of the classes alone, over the windows that hold any of them, half
+    of it against the teacher's opinion, where it has one: it leaves their common level to the first.
+    """
+    each = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1)
+    present = targets[:, :classes]
+    some = (present.sum(dim=1) > 0) & known
+    share = present / present.sum(dim=1, keepdim=True).clamp(min=1e-6)
+    if opinion is not None:
+        half = 0.5 * share + 0.5 * opinion
+        share = torch.where(half.isfinite().all(dim=1, keepdim=True), half, share)
+    share = share * (1 - smoothing) + smoothing / classes
+    order = -(share * nn.functional.log_softmax(logits[:, :classes], dim=1)).sum(dim=1)
+    return (each * known).sum() / known.sum().clamp(min=1) + (order * some).sum() / some.sum().clamp(min=1)
+
+
+def _like(logits: Tensor, scores: Tensor) -> Tensor:
+    return nn.functional.binary_cross_entropy_with_logits(logits, scores, reduction="none").sum(1).mean()
+
+
+def _rate(step: int, settings: FitSettings) -> float:
+    """Return the share of the learning rate at a step."""
+    done = step / settings.steps
+    if done < settings.warm_up:
+        return done / settings.warm_up + 0.02
+    return 0.5 * (1 + math.cos(math.pi * (done - settings.warm_up) / (1 - settings.warm_up))) + 0.002
 
 
 def _averaging(keep: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
@@ -120,10 +292,3 @@ def _averaging(keep: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
         return mean + (1 - kept) * (value - mean)
 
     return average
-
-
-def _averaged(average: AveragedModel) -> Network:
-    network = average.module
-    if not isinstance(network, Network):
-        raise TypeError(f"the average of a Network is a {type(network).__name__}")
-    return network.eval()

@@ -1,12 +1,16 @@
 """log-mel -> scores: a small convolutional network, and the whole model from PCM to probabilities."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from models.features import FULL_SCALE, MelPower, log_mel
 
-LAYERS = (
-    # channels, kernel, stride in (time, frequency)
+Layer = tuple[int, int, tuple[int, int]]
+"""Channels, kernel, and stride in (time, frequency) of one convolution."""
+
+LAYERS: tuple[Layer, ...] = (
     (16, 5, (1, 2)),
     (24, 3, (2, 2)),
     (32, 3, (1, 1)),
@@ -24,20 +28,30 @@ class Network(nn.Module):
     Plain 3x3 convolutions: on a CPU they run, and train, faster than depthwise ones of equal accuracy.
     """
 
-    def __init__(self, labels: int) -> None:
+    def __init__(self, labels: int, layers: Sequence[Layer] = LAYERS) -> None:
         super().__init__()
-        outputs = [channels for channels, _, _ in LAYERS]
+        outputs = [channels for channels, _, _ in layers]
         inputs = [1, *outputs[:-1]]
-        self.body = nn.Sequential(*(_layer(i, *layer) for i, layer in zip(inputs, LAYERS, strict=True)))
+        self.body = nn.Sequential(*(_layer(i, *layer) for i, layer in zip(inputs, layers, strict=True)))
         self.dropout = nn.Dropout(DROPOUT)
         # A 1x1 convolution, not nn.Linear: a matrix product may round differently for another batch.
         self.head = nn.Conv2d(2 * outputs[-1], labels, kernel_size=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return one logit per label: the mean and the loudest moment of the window decide together."""
-        over_time = self.body(features).mean(3, keepdim=True)
-        pooled = torch.cat([over_time.mean(2, keepdim=True), over_time.amax(2, keepdim=True)], dim=1)
-        logits: Tensor = self.head(self.dropout(pooled))
+        """Return one logit per label."""
+        return self.decide(self.embed(features))
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Return the mean and the loudest moment of the window, `float32[B, 2 · channels, 1, 1]`."""
+        over_time = self.body(features).mean(3)
+        # Reducing without kept dimensions, and giving them back at the end, is quicker in ONNX Runtime.
+        pooled = torch.cat([over_time.mean(2), over_time.amax(2)], dim=1)[:, :, None, None]
+        dropped: Tensor = self.dropout(pooled)
+        return dropped
+
+    def decide(self, embedding: Tensor) -> Tensor:
+        """Turn what `embed` gives into one logit per label."""
+        logits: Tensor = self.head(embedding)
         return logits.flatten(1)
 
 
@@ -55,7 +69,7 @@ class Model(nn.Module):
 
     def logits(self, audio: Tensor) -> Tensor:
         """Return the logits that `forward` turns into probabilities."""
-        logits: Tensor = self.network(log_mel(self.power(audio.float() / FULL_SCALE)))
+        logits: Tensor = self.network(log_mel(self.power(audio.float()), FULL_SCALE))
         return logits
 
 

@@ -1,108 +1,190 @@
-"""labels.csv and audio files -> recordings: labelled 16 kHz PCM, each in the fold that it is held out in.
+"""Folders with labels.csv -> recordings, each in the fold that it is held out in.
 
-<data>/esc10/labels.csv     path,label,fold,…   ten classes of ESC-50, folds by their source
-<data>/ambience/labels.csv  path,label,…        long backgrounds, dealt out to the folds in order
+data      path,label,fold,…   what is to be told apart; folds keep one source's recordings together
+ambience  path,label,…        long backgrounds, dealt out to the folds in order
+variety   path,label,…        anything at all, of no fold: nothing should be found in it
 """
 
-import csv
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
-from numpy.typing import NDArray
 
+from models.dataset import PCM, TABLE, Entry, read_labels, read_pcm, to_pcm
 from models.features import RATE_HZ
+from models.generate import ALERTS, NOTHING, draw_alert, draw_background
 from schemas.errors import ConfigurationError
 
-ESC10 = (
-    "chainsaw",
-    "clock_tick",
-    "crackling_fire",
-    "crying_baby",
-    "dog_bark",
-    "helicopter",
-    "rain",
-    "rooster",
-    "sea_waves",
-    "sneezing",
-)
-ALERTS = ("smoke_alarm", "siren")
-LABELS = (*ESC10, *ALERTS)
-FOLDS = (1, 2, 3, 4)
-AMBIGUOUS = frozenset({"thunderstorm"})
-"""Rain, wind and thunder at once: neither right nor wrong as rain, so left out."""
+AMBIGUOUS = frozenset({"ambiguous", "thunderstorm"})
+"""Labels of sounds that are neither right nor wrong as one of ours, as a thunderstorm is rain: only a teacher
+says what to make of them."""
 
-PCM = NDArray[np.int16]
+GENERATED_S = 6.0
+"""Length of a generated sound: one and a half patterns of a smoke alarm."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One file, mono at 16 kHz. A `label` that is not in `LABELS` makes it background."""
+    """One file, which is read where it is needed."""
 
+    file: Path
     path: str
+    """The folder's name and the path in it."""
     label: str
-    fold: int
+    fold: int | None
     licence: str
     source: str
-    audio: PCM
+
+    def read(self) -> PCM:
+        """Read it as mono `int16[samples]` at 16 kHz.
+
+        Raises:
+            ConfigurationError: it cannot be read.
+
+        """
+        return read_pcm(self.file)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The folders to learn from."""
+
+    data: Path
+    ambience: tuple[Path, ...] = ()
+    variety: tuple[Path, ...] = ()
 
     @property
-    def is_background(self) -> bool:
-        """Tell whether nothing in it should be found."""
-        return self.label not in LABELS
+    def folders(self) -> dict[str, Path]:
+        """Every folder by its name.
+
+        Raises:
+            ConfigurationError: two have the same name, by which recordings and digests are told apart.
+
+        """
+        folders = (self.data, *self.ambience, *self.variety)
+        by_name = {folder_name(folder): folder for folder in folders}
+        if len(by_name) < len(folders):
+            names = sorted(map(folder_name, folders))
+            raise ConfigurationError("data, ambience, variety", names, "folders of different names")
+        return by_name
 
 
-def read_esc10(data: Path, speed: float = 1.0) -> list[Recording]:
-    """Read the recordings of ESC-10, played at `speed`.
+@dataclass(frozen=True, slots=True)
+class Heap:
+    """All recordings that there are to learn from, and what is to be told apart in them."""
+
+    classes: tuple[str, ...]
+    labelled: tuple[Recording, ...]
+    """Recordings of a class, those among the ambience included."""
+    backgrounds: tuple[Recording, ...]
+    variety: tuple[Recording, ...]
+    alerts: tuple[Recording, ...] = ()
+    generated: tuple[Recording, ...] = ()
+    """Backgrounds that are generated."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, then the alerts that are generated."""
+        return (*self.classes, *dict.fromkeys(r.label for r in self.alerts))
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The folds that there are."""
+        return tuple(sorted({r.fold for r in self.labelled if r.fold is not None}))
+
+    @property
+    def all(self) -> tuple[Recording, ...]:
+        """Every recording."""
+        return self.labelled + self.backgrounds + self.variety
+
+
+def read_heap(sources: Sources, classes: Sequence[str] | None = None) -> Heap:
+    """Read everything; without `classes` every label of `data` is one.
 
     Raises:
-        ConfigurationError: the directory is not there.
+        ConfigurationError: a folder or a file of it cannot be used, or has nothing of a class, or two
+            folders have the same name, or recordings of one source are in two folds.
 
     """
-    rows = list(_rows(data / "esc10"))
-    return [_recording(data / "esc10", row, int(row["fold"]), speed) for row in rows]
-
-
-def read_ambience(data: Path, speed: float = 1.0) -> list[Recording]:
-    """Read the long backgrounds, played at `speed`; a third of them are rain, a fire and waves.
-
-    Raises:
-        ConfigurationError: the directory is not there.
-
-    """
-    rows = [row for row in _rows(data / "ambience") if row["label"] not in AMBIGUOUS]
-    return [_recording(data / "ambience", row, FOLDS[i % len(FOLDS)], speed) for i, row in enumerate(rows)]
-
-
-def read_pcm(path: Path, speed: float = 1.0) -> PCM:
-    """Read a file as mono `int16[samples]` at 16 kHz; `speed` 1.1 plays it a tenth faster, and higher."""
-    sound, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    resampled = soxr.resample(sound.mean(axis=1), rate_hz * speed, RATE_HZ, quality="HQ")
-    return to_pcm(resampled)
-
-
-def to_pcm(sound: NDArray[np.floating]) -> PCM:
-    """Round samples in [-1, 1] to `int16`."""
-    return np.asarray(np.clip(np.rint(sound * 32767.0), -32768, 32767), dtype=np.int16)
-
-
-def _rows(directory: Path) -> Iterator[dict[str, str]]:
-    table = directory / "labels.csv"
-    if not table.is_file():
-        raise ConfigurationError("data", str(directory.parent), f"a directory with {table.name}")
-    with table.open(newline="", encoding="utf-8") as file:
-        yield from csv.DictReader(file)
-
-
-def _recording(directory: Path, row: dict[str, str], fold: int, speed: float) -> Recording:
-    return Recording(
-        path=f"{directory.name}/{row['path']}",
-        label=row["label"],
-        fold=fold,
-        licence=row["licence"],
-        source=row.get("url") or row["source_id"] or f"{directory.name}/{row['path']}",
-        audio=read_pcm(directory / row["path"], speed),
+    folders, rows = sources.folders, read_labels(sources.data)
+    if "" in folders:
+        raise ConfigurationError("data, ambience, variety", str(folders[""]), "a folder that has a name")
+    _check_sources(rows)
+    known = tuple(classes) if classes else tuple(sorted({row.label for row in rows}))
+    missing = set(known) - {row.label for row in rows}
+    if missing:
+        raise ConfigurationError("classes", sorted(missing), f"labels that are in {sources.data}")
+    data = [_recording(row, row.fold, sources.data) for row in rows]
+    folds = sorted({row.fold for row in rows if row.fold is not None})
+    long = [r for folder in sources.ambience for r in _read_dealt(folder, folds)]
+    variety = [_recording(row, None, folder) for folder in sources.variety for row in read_labels(folder)]
+    every = data + long
+    return Heap(
+        classes=known,
+        labelled=tuple(r for r in every if r.label in known),
+        backgrounds=tuple(r for r in every if r.label not in known),
+        variety=tuple(variety),
     )
+
+
+def with_generated(heap: Heap, count: int, folder: Path) -> Heap:
+    """Add `count` generated sounds of 6 s: an alert, the other alert, a background, in turn.
+
+    They are written to the folder, or read from it where they are already there.
+    """
+    if count and not (folder / TABLE).is_file():
+        _generate([label for label in ALERTS if label not in heap.classes], count, folder)
+    made = [_recording(row, None, folder) for row in read_labels(folder)] if count else []
+    return replace(
+        heap,
+        alerts=tuple(r for r in made if r.label != NOTHING),
+        generated=tuple(r for r in made if r.label == NOTHING),
+    )
+
+
+def without_folds(recordings: Iterable[Recording], held_out: Collection[int]) -> list[Recording]:
+    """Return the recordings that are not of some folds."""
+    return [r for r in recordings if r.fold not in held_out]
+
+
+def _generate(alerts: Sequence[str], count: int, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng, turn, lines = np.random.default_rng(0), [*alerts, NOTHING], ["path,label,licence"]
+    for number in range(count):
+        label = turn[number % len(turn)]
+        sound = draw_background(rng, GENERATED_S) if label == NOTHING else draw_alert(rng, label, GENERATED_S)
+        soundfile.write(folder / f"{number}.flac", to_pcm(sound), RATE_HZ)
+        lines.append(f"{number}.flac,{label},generated")
+    write_whole(folder / TABLE, "\n".join(lines) + "\n")
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file so that it is there whole or, after an interruption, as it was before."""
+    beside = file.with_name(f"{file.name}.new")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(file)
+
+
+def folder_name(folder: Path) -> str:
+    """Return the last name of a folder's path, that of `.` included; links are not followed."""
+    return Path(os.path.abspath(folder)).name
+
+
+def _check_sources(rows: Sequence[Entry]) -> None:
+    folds: dict[str, int | None] = {}
+    for row in rows:
+        if folds.setdefault(row.source, row.fold) != row.fold:
+            raise ConfigurationError("source", row.source, "a source whose recordings are in one fold")
+
+
+def _read_dealt(folder: Path, folds: Sequence[int]) -> list[Recording]:
+    rows = [row for row in read_labels(folder) if row.label not in AMBIGUOUS]
+    return [_recording(row, folds[i % len(folds)] if folds else None, folder) for i, row in enumerate(rows)]
+
+
+def _recording(row: Entry, fold: int | None, folder: Path) -> Recording:
+    path = f"{folder_name(folder)}/{row.path}"
+    return Recording(row.file, path, row.label, fold, row.licence, row.source)

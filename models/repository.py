@@ -1,9 +1,9 @@
 """Model directories -> Triton model repository: one name, one configuration, versions side by side.
 
     OUT/earwitness-small/config.pbtxt      how all versions are served, and the digest of each
-    OUT/earwitness-small/1/model.onnx      as the catalogue has it
-    OUT/earwitness-small/1/spec.json       so that a version says what it is; Triton does not read it
-    OUT/earwitness-small/1/model.py        for the python backend
+    OUT/earwitness-small/2/model.onnx      as the catalogue has it
+    OUT/earwitness-small/2/spec.json       so that a version says what it is; Triton does not read it
+    OUT/earwitness-small/2/model.py        for the python backend
 
 What a version is, model.onnx and spec.json, is never changed; model.py is replaced where it is of another
 release. A new version appears whole, by a rename, and so does every file that is replaced: a server that runs
@@ -188,14 +188,22 @@ def _served(spec: ModelSpec) -> dict[str, Any]:
         "input.name": spec.input.name,
         "input.dtype": spec.input.dtype,
         "input.batch": spec.input.batch,
+        "input.rank": spec.input.rank,
         "window_samples": spec.window_samples,
         "output.name": spec.output.name,
-        "labels": spec.labels,
+        # Columns are reduced by who asks: versions may well group them in other ways.
+        "labels": spec.labels if spec.output.columns is None else None,
+        "output.width": spec.raw_width,
     }
 
 
 def _check_fit(spec: ModelSpec, serving: Serving, directories: Sequence[Path]) -> None:
     """Refuse models that this way of serving cannot run."""
+    if spec.input.rank == 1 and serving.backend != "python":
+        accepted = (
+            f"python: {spec.name} takes one window without a batch, and only our own backend feeds it so"
+        )
+        raise ConfigurationError("--backend", serving.backend, accepted)
     if serving.cuda_graphs and spec.input.dtype != "float32":
         accepted = f"a model with float32 input: TensorRT alone has no {spec.input.dtype}"
         raise ConfigurationError("--cuda-graphs", spec.name, accepted)

@@ -109,7 +109,7 @@ def _shape(rows: int | None, columns: int) -> list[int]:
 
 
 def _tensors(spec: "ModelSpec", rows: int | None) -> dict[str, Any]:
-    fed, given = _shape(rows, spec.window_samples), _shape(rows, len(spec.labels))
+    fed, given = _shape(rows, spec.window_samples), _shape(rows, spec.raw_width)
     return {
         "input": [{"name": spec.input.name, "data_type": _TYPES[spec.input.dtype], "dims": fed}],
         "output": [{"name": spec.output.name, "data_type": "TYPE_FP32", "dims": given}],

@@ -15,17 +15,19 @@ import onnxruntime
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
+from processors.readout import Readout
+from processors.readout import Scores as Scores
 from schemas.errors import ConfigurationError, ScorerError
 from schemas.model import MODEL_FILE, ModelInput, ModelSpec
 
 Pcm = NDArray[np.int16]
-Scores = NDArray[np.float32]
 T = TypeVar("T", bound=np.generic)
 
 _PROVIDER = "CPUExecutionProvider"
 ONNX_IDENTITY = f"onnxruntime/{onnxruntime.__version__}/{_PROVIDER}"
 _ONNX_DTYPES = {"int16": "tensor(int16)", "float32": "tensor(float)"}
 _QUIET = 3
+_Shape = list[int | str | None]
 MAX_ENDPOINTS, MAX_PORT = 64, 65_535
 _ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(?P<port>[0-9]{1,5})")
 
@@ -135,6 +137,7 @@ class OnnxScorer:
     def __init__(self, directory: Path, spec: ModelSpec, settings: ScorerSettings | None = None) -> None:
         self.concurrency = (settings or ScorerSettings()).threads
         self._spec = spec
+        self._readout = Readout(spec)
         self._session = _session(directory / MODEL_FILE)
         _check_graph(self._session, spec)
         self.identity = ONNX_IDENTITY
@@ -159,14 +162,15 @@ class OnnxScorer:
 
     def _run_part(self, values: NDArray[np.generic], size: int) -> Scores:
         given, values = len(values), filled_up(values, size)
+        fed_as = values[0] if self._spec.input.rank == 1 else values
         try:
-            (raw,) = self._session.run([self._spec.output.name], {self._spec.input.name: values})
+            (raw,) = self._session.run([self._spec.output.name], {self._spec.input.name: fed_as})
         except Exception as exc:  # ONNX Runtime raises its own classes, without a common one of theirs
             raise ScorerError(f"onnxruntime: {exc}") from exc
-        expected = (size, len(self._spec.labels))
-        if raw.shape != expected:
+        expected = (size, self._spec.raw_width)
+        if raw.shape != expected and not (self._spec.input.rank == 1 and raw.shape == expected[1:]):
             raise ScorerError(f"the model gave scores of shape {raw.shape}; accepted: {expected}")
-        return activated(raw[:given].astype(np.float32, copy=False), self._spec.output.activation)
+        return self._readout(raw.reshape(expected)[:given].astype(np.float32, copy=False))
 
     async def close(self) -> None:
         """Wait for what is being scored; what waits for a thread is cancelled."""
@@ -193,11 +197,19 @@ def _check_graph(session: onnxruntime.InferenceSession, spec: ModelSpec) -> None
     node = inputs[spec.input.name]
     if node.type != _ONNX_DTYPES[spec.input.dtype]:
         raise ConfigurationError("input.dtype", spec.input.dtype, f"what the graph takes, {node.type}")
-    _check_shape("window_samples", node.shape, spec.input.batch, spec.window_samples)
-    _check_shape("labels", outputs[spec.output.name].shape, spec.input.batch, len(spec.labels))
+    _check_shape("window_samples", _rows(node.shape, spec), spec.input.batch, spec.window_samples)
+    given = _rows(outputs[spec.output.name].shape, spec)
+    _check_shape(
+        "labels" if spec.output.width is None else "output.width", given, spec.input.batch, spec.raw_width
+    )
 
 
-def _check_shape(key: str, shape: list[int | str | None], batch: int | None, size: int) -> None:
+def _rows(shape: _Shape, spec: ModelSpec) -> _Shape:
+    """Return a shape with the batch that a graph of rank 1 leaves out."""
+    return [1, *shape] if spec.input.rank == 1 and len(shape) == 1 else shape
+
+
+def _check_shape(key: str, shape: _Shape, batch: int | None, size: int) -> None:
     fits = len(shape) == 2 and (not isinstance(shape[1], int) or shape[1] == size)
     if not fits or (isinstance(shape[0], int) and shape[0] != batch):
         raise ConfigurationError(key, f"[{batch or 'B'}, {size}]", f"the graph's shape, {shape}")
@@ -213,18 +225,6 @@ def filled_up(values: NDArray[T], size: int) -> NDArray[T]:
     if len(values) >= size:
         return values
     return np.concatenate([values, np.zeros((size - len(values), values.shape[1]), values.dtype)])
-
-
-def activated(raw: Scores, activation: str) -> Scores:
-    """Turn the graph's output, float32[B, labels], into scores."""
-    if activation == "sigmoid":
-        with np.errstate(over="ignore"):  # e^100 is inf, and 1 / inf is the 0 that it should be
-            return np.float32(1) / (np.float32(1) + np.exp(-raw))
-    if activation == "softmax":
-        powers = np.exp(raw - raw.max(axis=1, keepdims=True))
-        scores: Scores = powers / powers.sum(axis=1, keepdims=True)
-        return scores
-    return raw
 
 
 def _check_between(key: str, value: float, least: float, most: float) -> None:

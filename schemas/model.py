@@ -6,14 +6,24 @@ writes it, and `processors`, which runs it. A model that somebody else made is u
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from schemas.errors import ConfigurationError
 
 MODEL_FILE, SPEC_FILE = "model.onnx", "spec.json"
-MAX_LABELS = 4096
+MAX_LABELS = MAX_WIDTH = 4096
+MAX_MEMBERS = 1 << 16
+"""Columns of all labels together, for every window is reduced by all of them."""
 MAX_WINDOW_SAMPLES = 60 * 192_000
 MAX_BATCH_SAMPLES = 1 << 24
 """In one batch of a graph that takes one size only: a window that is alone is filled up to it."""
@@ -29,7 +39,21 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ModelInput(_Frozen):
+class _Lean(_Frozen):
+    """Written without those of its `later` fields that are unset.
+
+    What was written before they were there keeps its text, and with it its decision digest.
+    """
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in write(self).items() if value is not None or key not in _LATER}
+
+
+_LATER = frozenset({"rank", "columns", "width"})
+
+
+class ModelInput(_Lean):
     """The tensor that takes `dtype[B, window_samples]`; int16 PCM is multiplied by `scale` for float32."""
 
     name: Annotated[str, Field(min_length=1)] = "audio"
@@ -37,13 +61,44 @@ class ModelInput(_Frozen):
     scale: Annotated[float, Field(gt=0.0, le=1e30)] = 1.0
     batch: Annotated[int, Field(ge=1, le=4096)] | None = None
     """The one batch size that the graph accepts, or None where any will do."""
+    rank: Literal[1] | None = None
+    """1 where the tensor is `dtype[window_samples]`: the graph knows of no batch, and `batch` is 1."""
+
+    @model_validator(mode="after")
+    def _alone(self) -> Self:
+        if self.rank == 1 and self.batch != 1:
+            raise ValueError(f"batch {self.batch} with rank 1, where a window is alone: it has to be 1")
+        return self
 
 
-class ModelOutput(_Frozen):
-    """The tensor that gives `float32[B, labels]`, and what turns it into probabilities."""
+class ModelOutput(_Lean):
+    """The tensor that gives `float32[B, labels]`, and what turns it into probabilities.
+
+    Where a graph knows more than is reported, the tensor is `float32[B, width]`, and a label's score is the
+    highest of its columns, after the activation.
+    """
 
     name: Annotated[str, Field(min_length=1)] = "scores"
     activation: Literal["none", "sigmoid", "softmax"] = "none"
+    width: Annotated[int, Field(ge=1, le=MAX_WIDTH)] | None = None
+    """How many columns there are, where it is not one for each label, in order."""
+    columns: dict[Label, Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]] | None = (
+        None
+    )
+    """The columns of each label, from 0."""
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        if (self.width is None) != (self.columns is None):
+            raise ValueError("width and columns: one of them is of no use without the other")
+        for label, members in (self.columns or {}).items():
+            if self.width is not None and max(members) >= self.width:
+                raise ValueError(f"columns of {label}: {max(members)} is not below width {self.width}")
+            if len(set(members)) != len(members):
+                raise ValueError(f"columns of {label} has the same column twice")
+        if sum(map(len, (self.columns or {}).values())) > MAX_MEMBERS:
+            raise ValueError(f"columns has more than {MAX_MEMBERS} columns together")
+        return self
 
 
 class ModelSpec(_Frozen):
@@ -85,12 +140,20 @@ class ModelSpec(_Frozen):
         if set(self.thresholds) != set(self.labels):
             odd = sorted(set(self.thresholds) ^ set(self.labels))
             raise ValueError(f"thresholds and labels disagree about {odd}")
+        if self.output.columns is not None and set(self.output.columns) != set(self.labels):
+            odd = sorted(set(self.output.columns) ^ set(self.labels))
+            raise ValueError(f"output.columns and labels disagree about {odd}")
         return self
 
     @property
     def reference(self) -> str:
-        """Name and version, as a catalogue has them: `earwitness-small/1`."""
+        """Name and version, as a catalogue has them: `earwitness-small/2`."""
         return f"{self.name}/{self.version}"
+
+    @property
+    def raw_width(self) -> int:
+        """Columns of the graph's own output: as many as labels, or what they are made of."""
+        return self.output.width or len(self.labels)
 
     @property
     def window_s(self) -> float:

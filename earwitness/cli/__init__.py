@@ -5,20 +5,40 @@ import sys
 from earwitness.cli import (
     agreement,
     analyse,
+    compress,
+    evaluate,
     export,
     fleet,
     hear,
+    import_model,
     latency,
     models,
     operate,
     rollout,
     schemas,
     topics,
+    train,
 )
 from earwitness.cli.base import WENT_WRONG, WRONG_SETTINGS, app, complain
 from schemas.errors import ConfigurationError, EarwitnessError
 
-COMMANDS = hear, fleet, analyse, export, operate, latency, topics, models, rollout, agreement, schemas
+COMMANDS = (
+    hear,
+    fleet,
+    analyse,
+    export,
+    operate,
+    latency,
+    topics,
+    models,
+    train,
+    evaluate,
+    compress,
+    import_model,
+    rollout,
+    agreement,
+    schemas,
+)
 """Importing them registers them, in the order in which the help lists their panels."""
 
 __all__ = ["COMMANDS", "WENT_WRONG", "WRONG_SETTINGS", "app", "main"]

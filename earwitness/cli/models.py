@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MODELS = "Models"
 
 models_app = typer.Typer(
-    help="Models: serve them with Triton, roll them out, compare them.", no_args_is_help=True
+    help="Models: train, measure, import, compress, serve, roll out, compare.", no_args_is_help=True
 )
 app.add_typer(models_app, name="model", rich_help_panel=MODELS)
 
@@ -40,7 +40,7 @@ def repository(
     out: Annotated[Path, typer.Option(help="The repository: new, or one that gets more versions.")],
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="Such as earwitness-small/1, or a directory. Else the whole catalogue."),
+        typer.Argument(help="Such as earwitness-small/2, or a directory. Else the whole catalogue."),
     ] = None,
     backend: Annotated[
         Backend | None,

@@ -47,7 +47,8 @@ class TritonPythonModel:
                 f"{directory}/model.onnx has SHA-256 {digest}; its spec.json names {spec['digest']}"
             )
         self._input, self._output = spec["input"]["name"], spec["output"]["name"]
-        self._batch, self._labels = spec["input"]["batch"], len(spec["labels"])
+        self._batch, self._rank_1 = spec["input"]["batch"], spec["input"].get("rank") == 1
+        self._width = spec["output"].get("width") or len(spec["labels"])
         self._session = _session(model, str(directory))
         pb_utils.Logger.log_info(
             f"{spec['name']} {spec['version']}, SHA-256 {digest}: ONNX Runtime {onnxruntime.__version__}, CPU"
@@ -72,7 +73,7 @@ class TritonPythonModel:
             return _failed(exc)
 
     def _score(self, rows: Rows) -> Rows:
-        """Return float32[B, labels] for [B, window_samples].
+        """Return float32[B, width] for [B, window_samples].
 
         Raises:
             ScoringError: as its name says.
@@ -86,12 +87,13 @@ class TritonPythonModel:
         if given < size:  # the graph takes one batch size only: fill up, and drop what that gives
             rows = np.concatenate([rows, np.zeros((size - given, rows.shape[1]), rows.dtype)])
         try:
-            (scores,) = self._session.run([self._output], {self._input: rows})
+            (scores,) = self._session.run([self._output], {self._input: rows[0] if self._rank_1 else rows})
         except Exception as exc:  # ONNX Runtime raises its own classes, without a common one of theirs
             raise ScoringError(f"onnxruntime: {exc}") from exc
-        if scores.shape != (size, self._labels):
-            raise ScoringError(f"the model gave {scores.shape}; accepted: {(size, self._labels)}")
-        return scores[:given].astype(np.float32, copy=False)  # type: ignore[no-any-return]
+        expected = (size, self._width)
+        if scores.shape != expected and not (self._rank_1 and scores.shape == expected[1:]):
+            raise ScoringError(f"the model gave {scores.shape}; accepted: {expected}")
+        return scores.reshape(expected)[:given].astype(np.float32, copy=False)  # type: ignore[no-any-return]
 
     def _scored(self, scores: Rows) -> Any:
         return pb_utils.InferenceResponse([pb_utils.Tensor(self._output, scores)])

@@ -94,7 +94,7 @@ async def _check(stub: "service.GRPCInferenceServiceStub", where: str, spec: Mod
     answer = await stub.ModelConfig(messages.ModelConfigRequest(**model), timeout=ASK_S)
     config = answer.config
     _check_tensor(where, "input", tensors.inputs, spec.input.name, _datatype(spec), spec.window_samples, spec)
-    _check_tensor(where, "output", tensors.outputs, spec.output.name, "FP32", len(spec.labels), spec)
+    _check_tensor(where, "output", tensors.outputs, spec.output.name, "FP32", spec.raw_width, spec)
     _check_digest(where, config.parameters, spec)
     runtime = config.parameters[RUNTIME_KEY].string_value if RUNTIME_KEY in config.parameters else ""
     identity = f"triton/{server.version}/{runtime or config.backend or config.platform}"

@@ -39,7 +39,7 @@ def open_channel(
     options = [
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.max_send_message_length", -1),
-        ("grpc.max_receive_message_length", MAX_BATCH_WINDOWS * len(spec.labels) * 4 + _ROOM_BYTES),
+        ("grpc.max_receive_message_length", MAX_BATCH_WINDOWS * spec.raw_width * 4 + _ROOM_BYTES),
         ("grpc.enable_retries", 0),  # it is decided here what may be tried again, and where
         # Triton takes pings without data for abuse; with calls in flight they show a connection that is gone.
         ("grpc.keepalive_time_ms", 10_000),

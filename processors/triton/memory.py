@@ -68,7 +68,7 @@ class SharedMemory:
 
     async def _make(self, stub: Stub, batch: int) -> Slot:
         spec, name = self._spec, self._owner.name()
-        windows, labels = min(batch, MAX_SLOT_WINDOWS), len(spec.labels)
+        windows, labels = min(batch, MAX_SLOT_WINDOWS), spec.raw_width
         slot = Slot(name, windows, spec.input.dtype, spec.window_samples, labels)
         try:
             region = messages.SystemSharedMemoryRegisterRequest(

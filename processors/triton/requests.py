@@ -50,7 +50,7 @@ class Requests:
 
         """
         self.check_answer(answer, windows)
-        shape, raw = (windows, len(self._spec.labels)), answer.raw_output_contents
+        shape, raw = (windows, self._spec.raw_width), answer.raw_output_contents
         if len(raw) != 1 or len(raw[0]) != shape[0] * shape[1] * 4:
             raise UnfitAnswerError(f"the answer has {[len(part) for part in raw]} bytes for shape {shape}")
         return np.frombuffer(raw[0], np.float32).reshape(shape).copy()
@@ -63,7 +63,7 @@ class Requests:
 
         """
         there = [(output.name, output.datatype, tuple(output.shape)) for output in answer.outputs]
-        wanted = (self._spec.output.name, "FP32", (windows, len(self._spec.labels)))
+        wanted = (self._spec.output.name, "FP32", (windows, self._spec.raw_width))
         if there != [wanted]:
             raise UnfitAnswerError(f"the answer is {there}, not {wanted}")
 

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processors.metrics import Metrics
-from processors.score import Pcm, Scored, Scorer, ScorerSettings, activated, fed, filled_up
+from processors.readout import Readout
+from processors.score import Pcm, Scored, Scorer, ScorerSettings, fed, filled_up
 from processors.triton.admission import EjectedError, Metadata
 from processors.triton.endpoint import ENDINGS, LONGEST_S
 from processors.triton.heap import keep_freed_memory
@@ -59,6 +60,7 @@ class TritonScorer:
         self.concurrency = settings.concurrency * len(settings.endpoints)
         self.identity = "triton"
         self._spec, self._metrics, self._fallback = spec, metrics, fallback
+        self._readout = Readout(spec)
         self._model = spec.reference
         self._deadline_s = settings.deadline_ms / 1000
         self._pool = Pool(spec, settings, metrics, replaceable=fallback is not None)
@@ -140,7 +142,7 @@ class TritonScorer:
             call_s = monotonic() - since_s
             self._metrics.observe_scorer_call(endpoint.address, outcome, call_s)
         endpoint.took(call_s)
-        return Scored(activated(raw[: len(pcm)], self._spec.output.activation), admission.served.identity)
+        return Scored(self._readout(raw[: len(pcm)]), admission.served.identity)
 
     async def _recover(self, error: Exception, place: Place, trial: _Trial) -> Scored | None:
         """Do what an error asks for; return scores if the batch got through after all, or None: again.

@@ -30,7 +30,7 @@ from schemas.detection import Detection
 from tests.integration.harness import RATE_HZ, Tenant, play
 
 SENSORS, SECONDS, PARTITIONS, TURNS = 100, 60.0, 8, 5
-SHIPPED = "earwitness-small/1"
+SHIPPED = "earwitness-small/2"
 BAR = 100.0
 
 

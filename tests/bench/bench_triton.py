@@ -27,7 +27,7 @@ from tests.conftest import TritonServers
 SECONDS, TURNS = float(os.environ.get("BENCH_SECONDS", "3")), int(os.environ.get("BENCH_TURNS", "3"))
 BATCHES = [int(batch) for batch in os.environ.get("BENCH_BATCHES", "32,1").split(",")]
 CONCURRENCIES, WINDOWS = (1, 4, 16), 32
-SHIPPED = "earwitness-small/1"
+SHIPPED = "earwitness-small/2"
 P99_TARGET, RATE_TARGET = 1.2, 0.9
 Pair = tuple[Figures, Figures]
 """Of perf_analyzer, and of TritonScorer right after or before it."""

@@ -21,7 +21,7 @@ from schemas.model import ModelSpec
 from tests.conftest import SHARED_DATA
 from tests.integration.harness import RATE_HZ, Program, Programs, Tenant, Worker, wait_until
 
-SHIPPED = "earwitness-small/1"
+SHIPPED = "earwitness-small/2"
 PARTITIONS = 8
 EVERY_NTH_RECORDING = 8
 FLEET_LINGER_MS = 5

@@ -16,7 +16,7 @@ from producers.clips import ClipPool
 from tests.integration.harness import Programs, Tenant, covered, timelines, unended
 from tests.integration.walk import FRAME_MS, SECONDS, SENSORS, STAGES, Walk, ledgers_of, walk_along
 
-SHIPPED = "earwitness-small/1"
+SHIPPED = "earwitness-small/2"
 CLOCK_TOLERANCE_US = 2000
 
 

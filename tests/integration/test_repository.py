@@ -19,7 +19,7 @@ from earwitness.cli import app
 from earwitness.repository import write_models
 from infra.local.triton import TritonServer, start_triton
 from infra.local.triton_installation import TritonInstallation
-from models.catalogue import find
+from models.catalogue import find, names
 from models.repository import write_repository
 from processors.score import OnnxScorer
 from producers.clips import ClipPool
@@ -29,7 +29,7 @@ from tests.integration.harness import wait_until
 from tests.processors.tiny_model import WINDOW, loudness_that_fails_when_loud, write_model
 
 PYTHON = {"backend": "python"}
-SHIPPED = find("earwitness-small/1")
+SHIPPED = find("earwitness-small/2")
 TRITON_TYPES = {"int16": "INT16", "float32": "FP32"}
 DEADLINE_S, LONG_US = 30.0, 1_000_000
 GATHERED = 8
@@ -125,7 +125,7 @@ def test_every_size_was_warmed_before_the_model_was_ready(
 ) -> None:
     write_repository(tmp_path, [SHIPPED], {**PYTHON, "max_batch": 24})
     client = InferenceServerClient(triton_servers(tmp_path, ["earwitness-small"]).url)
-    warmed = statistics(client, "earwitness-small").batch_stats
+    warmed = statistics(client, "earwitness-small", "2").batch_stats
     assert {each.batch_size: each.compute_infer.count for each in warmed} == dict.fromkeys(
         (1, 2, 4, 8, 16, 24), 1
     )
@@ -207,7 +207,7 @@ def test_a_version_is_added_while_the_other_one_is_asked_without_a_gap(
 
 def test_a_damaged_model_is_not_served(triton_servers: TritonServers, tmp_path: Path) -> None:
     write_repository(tmp_path, [SHIPPED], PYTHON)
-    with (tmp_path / "earwitness-small" / "1" / "model.onnx").open("ab") as file:
+    with (tmp_path / "earwitness-small" / "2" / "model.onnx").open("ab") as file:
         file.write(b"\x00")
     server = triton_servers(tmp_path, ["earwitness-small"], tolerant=True)
     assert not InferenceServerClient(server.url).is_model_ready("earwitness-small")
@@ -237,10 +237,11 @@ def test_the_command_writes_what_a_server_loads(triton_servers: TritonServers, t
     out = tmp_path / "out"
     arguments = ["model", "repository", "--out", str(out), "--backend", "python", "--json"]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    said = json.loads(result.stdout)
-    assert (said["model"], said["version"], said["added"]) == ("earwitness-small", "1", True)
-    client = InferenceServerClient(triton_servers(out, [said["model"]]).url)
-    assert client.is_model_ready(said["model"], said["version"])
+    said = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [f"{entry['model']}/{entry['version']}" for entry in said] == names()
+    assert all(entry["added"] for entry in said)
+    client = InferenceServerClient(triton_servers(out, [entry["model"] for entry in said]).url)
+    assert all(client.is_model_ready(entry["model"], entry["version"]) for entry in said)
 
 
 def test_what_a_person_reads_ends_with_how_to_start_a_server(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.integration.tritons import scored_by, tritons
 from tests.integration.undisturbed import Said, accounted_for, stored, undisturbed
 from tests.integration.walk import Walk, walk_along
 
-SHIPPED = "earwitness-small/1"
+SHIPPED = "earwitness-small/2"
 NEAR = 1e-3
 """Scores of two scoring identities may lie on two sides of a threshold that they are this near to."""
 

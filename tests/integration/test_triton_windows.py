@@ -18,7 +18,7 @@ from schemas.model import read_spec
 from tests.integration.tritons import tritons
 
 WINDOWS, BATCH, RATE_HZ = 1000, 32, 16_000
-SHIPPED = "earwitness-small/1"
+SHIPPED = "earwitness-small/2"
 
 
 @pytest.fixture(scope="module")

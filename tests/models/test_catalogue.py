@@ -10,11 +10,11 @@ from models import catalogue
 from schemas.errors import ConfigurationError
 from schemas.model import read_spec
 
-SMALL = "earwitness-small/1"
+SMALL = "earwitness-small/2"
 
 
 def test_a_name_finds_the_model_that_ships() -> None:
-    assert catalogue.find(SMALL) == catalogue.CATALOGUE / "earwitness-small" / "1"
+    assert catalogue.find(SMALL) == catalogue.CATALOGUE / "earwitness-small" / "2"
     assert SMALL in catalogue.names()
 
 

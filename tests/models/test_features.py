@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.features import BANDS, FRAME_HOP_SAMPLES, MelPower, hann, log_mel, mel_filterbank
+from models.features import BANDS, FRAME_HOP_SAMPLES, FULL_SCALE, MelPower, hann, log_mel, mel_filterbank
 
 
 def reference(audio: np.ndarray) -> np.ndarray:
@@ -43,3 +43,19 @@ def test_features_do_not_change_with_distance_well_above_the_noise_of_rounding()
 
 def test_digital_silence_has_features_of_zero() -> None:
     assert log_mel(MelPower()(torch.zeros(1, 16_000))).abs().max() < 1e-5
+
+
+def test_half_the_bands_at_twice_the_hop_are_means_of_two_at_every_other_frame() -> None:
+    audio = torch.rand(2, 16_000, generator=torch.Generator().manual_seed(0)) - 0.5
+    fine, coarse = MelPower()(audio), MelPower(hop_samples=640, bands=32)(audio)
+    assert coarse.shape == (2, 25, 32)
+    pairs = fine[:, ::2].reshape(2, 25, 32, 2).mean(dim=3)
+    assert torch.allclose(coarse, pairs, rtol=1e-5)
+    halves = MelPower(hop_samples=640, bands=32, halves=True)(audio)
+    assert float(((halves - pairs).abs() / pairs).max()) < 0.005
+
+
+def test_features_are_the_same_of_pcm_that_was_not_divided_by_full_scale() -> None:
+    power = torch.rand(2, 49, BANDS, generator=torch.Generator().manual_seed(0))
+    quiet = torch.stack([power[0] * 1e-7, power[1]])
+    assert torch.allclose(log_mel(quiet * FULL_SCALE**2, FULL_SCALE), log_mel(quiet), atol=1e-5)

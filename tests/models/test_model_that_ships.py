@@ -1,19 +1,25 @@
-"""The committed model: the same bits in any batch, nothing in silence, alerts over a background."""
+"""The committed models: the same bits in any batch, nothing in silence, alerts over a background."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from earwitness.shipping.card import CARD_FILE, LIMITS
 from models import catalogue
-from models.card import LIMITS
-from models.evaluate import active, windows_of
+from models.dataset import PCM, to_pcm
+from models.evaluate import windows_of
 from models.export import open_session, score
-from models.recordings import ALERTS, PCM, to_pcm
+from models.generate import ALERTS
 from producers.sources import sounds
 from schemas.model import MODEL_FILE, ModelSpec, read_spec
 
-DIRECTORY = catalogue.CATALOGUE / "earwitness-small" / "1"
+DIRECTORY = catalogue.CATALOGUE / "earwitness-small" / "2"
+SMALL = catalogue.CATALOGUE / "earwitness-small-int8" / "2"
+TRIGGER = catalogue.CATALOGUE / "earwitness-trigger" / "1"
 LARGEST_BATCH = 64
+every_model = pytest.mark.parametrize("directory", [DIRECTORY, SMALL, TRIGGER], ids=lambda d: d.parent.name)
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +27,18 @@ def spec() -> ModelSpec:
     return read_spec(DIRECTORY)
 
 
-def scores(windows: PCM) -> NDArray[np.float32]:
-    return score(open_session(DIRECTORY / MODEL_FILE), windows)
+def scores(windows: PCM, directory: Path = DIRECTORY) -> NDArray[np.float32]:
+    return score(open_session(directory / MODEL_FILE), windows)
 
 
-def thresholds(spec: ModelSpec) -> NDArray[np.float64]:
+def thresholds(directory: Path = DIRECTORY) -> NDArray[np.float64]:
+    spec = read_spec(directory)
     return np.array([spec.thresholds[label] for label in spec.labels])
+
+
+def active(reached: NDArray[np.bool_], m: int, n: int) -> NDArray[np.bool_]:
+    """Return where at least m of the last n windows reached the threshold, `bool[W]`."""
+    return np.asarray(np.convolve(reached.astype(int), np.ones(n, dtype=int))[: reached.size] >= m)
 
 
 def noisy_windows(count: int) -> PCM:
@@ -35,23 +47,25 @@ def noisy_windows(count: int) -> PCM:
     return np.clip(noise, -32768, 32767).astype(np.int16)
 
 
-def test_a_window_has_the_same_scores_to_the_last_bit_in_any_batch_and_place() -> None:
-    session, windows = open_session(DIRECTORY / MODEL_FILE), noisy_windows(LARGEST_BATCH)
+@every_model
+def test_a_window_has_the_same_scores_to_the_last_bit_in_any_batch_and_place(directory: Path) -> None:
+    session, windows = open_session(directory / MODEL_FILE), noisy_windows(LARGEST_BATCH)
     alone = np.concatenate([score(session, window[None]) for window in windows])
     for size in range(1, LARGEST_BATCH + 1):
         assert np.array_equal(score(session, windows[:size]), alone[:size]), size
         assert np.array_equal(score(session, windows[-size:]), alone[-size:]), size
 
 
-def test_nothing_is_heard_in_digital_silence(spec: ModelSpec) -> None:
-    silent = scores(np.zeros((1, 16_000), np.int16))
+@every_model
+def test_nothing_is_heard_in_digital_silence(directory: Path) -> None:
+    silent = scores(np.zeros((1, 16_000), np.int16), directory)
     assert np.isfinite(silent).all()
-    assert (silent < thresholds(spec)).all()
+    assert (silent < thresholds(directory)).all()
 
 
-def test_nothing_is_heard_in_the_noise_of_rounding(spec: ModelSpec) -> None:
+def test_nothing_is_heard_in_the_noise_of_rounding() -> None:
     dither = np.random.default_rng(2).integers(-1, 2, (16, 16_000)).astype(np.int16)
-    assert (scores(dither) < thresholds(spec)).all()
+    assert (scores(dither) < thresholds()).all()
 
 
 @pytest.mark.parametrize("value", [-32768, 32767])
@@ -85,7 +99,7 @@ def test_an_alert_is_found_over_a_background_and_not_taken_for_the_other(
 ) -> None:
     background = sounds.ambience(np.random.default_rng(3), 6.0, 16_000)
     given = scores(windows_of(to_pcm(sounds.mix(sound, background, snr_db))))
-    reached = given >= thresholds(spec)
+    reached = given >= thresholds()
     found = {alert: active(reached[:, spec.labels.index(alert)], spec.m, spec.n) for alert in ALERTS}
     assert found.pop(label).any()
     assert not found.popitem()[1].any()
@@ -95,5 +109,23 @@ def test_the_model_is_small_enough_to_keep_in_a_repository() -> None:
     assert (DIRECTORY / MODEL_FILE).stat().st_size < 1_000_000
 
 
-def test_the_card_says_the_limits_that_training_writes() -> None:
-    assert LIMITS in (DIRECTORY / "CARD.md").read_text("utf-8")
+def test_with_8_bits_it_is_half_as_large_and_says_much_the_same() -> None:
+    assert (SMALL / MODEL_FILE).stat().st_size <= 0.5 * (DIRECTORY / MODEL_FILE).stat().st_size
+    assert read_spec(SMALL).labels == read_spec(DIRECTORY).labels
+    assert np.abs(scores(noisy_windows(16), SMALL) - scores(noisy_windows(16))).max() < 0.3
+
+
+def test_the_trigger_fits_into_100_kb_and_has_one_label() -> None:
+    assert (TRIGGER / MODEL_FILE).stat().st_size <= 100_000
+    assert read_spec(TRIGGER).labels == ("sound",)
+
+
+def test_the_trigger_lets_an_alarm_through() -> None:
+    background = sounds.ambience(np.random.default_rng(4), 6.0, 16_000)
+    alarm = sounds.mix(sounds.smoke_alarm(6.0, 16_000), background, 5.0)
+    assert (scores(windows_of(to_pcm(alarm)), TRIGGER) >= thresholds(TRIGGER)).mean() > 0.5
+
+
+@every_model
+def test_every_card_says_the_limits(directory: Path) -> None:
+    assert LIMITS in (directory / CARD_FILE).read_text("utf-8")

@@ -19,7 +19,7 @@ from schemas.model import ModelSpec, read_spec
 from tests.processors.tiny_model import LABELS, WINDOW, write_model
 
 PYTHON = {"backend": "python"}
-SHIPPED = find("earwitness-small/1")
+SHIPPED = find("earwitness-small/2")
 INT16, FP32 = model_config_pb2.TYPE_INT16, model_config_pb2.TYPE_FP32
 
 
@@ -27,6 +27,12 @@ def made(directory: Path, version: str = "1", **spec: Any) -> Path:
     """Write the tiny model, and return where it is."""
     write_model(directory, version=version, **spec)
     return directory
+
+
+def grouped(*members: int) -> dict[str, Any]:
+    """Return what a spec says of a label `any` that is made of columns."""
+    output = {"width": len(LABELS), "columns": {"any": members or (0, 1)}}
+    return {"labels": ("any",), "thresholds": {"any": 0.5}, "output": output}
 
 
 def config_of(out: Path, name: str = "tiny") -> Any:
@@ -63,10 +69,10 @@ def parameters_of(config: Any) -> dict[str, str]:
 def test_the_layout_is_what_triton_reads_and_the_models_are_copied_byte_for_byte(tmp_path: Path) -> None:
     write_repository(tmp_path, [SHIPPED], PYTHON)
     files = contents(tmp_path / "earwitness-small")
-    assert set(files) == {"config.pbtxt", "1/model.onnx", "1/model.py", "1/spec.json"}
-    assert files["1/model.onnx"] == (SHIPPED / "model.onnx").read_bytes()
-    assert files["1/model.py"] == RUNNER.read_bytes()
-    assert read_spec(tmp_path / "earwitness-small" / "1") == read_spec(SHIPPED)
+    assert set(files) == {"config.pbtxt", "2/model.onnx", "2/model.py", "2/spec.json"}
+    assert files["2/model.onnx"] == (SHIPPED / "model.onnx").read_bytes()
+    assert files["2/model.py"] == RUNNER.read_bytes()
+    assert read_spec(tmp_path / "earwitness-small" / "2") == read_spec(SHIPPED)
 
 
 def test_a_python_configuration_says_everything(tmp_path: Path) -> None:
@@ -130,6 +136,32 @@ def test_our_backend_fills_a_fixed_batch_up_and_takes_no_larger_one(tmp_path: Pa
     config = written(tmp_path, PYTHON, input={"batch": 4})
     assert (config.max_batch_size, list(config.input[0].dims)) == (4, [WINDOW])
     assert list(config.dynamic_batching.preferred_batch_size) == [1, 2, 4]
+
+
+@pytest.mark.parametrize(("backend", "dims"), [("python", [2]), ("onnxruntime", [1, 2])])
+def test_labels_that_are_made_of_columns_are_left_to_who_asks(
+    tmp_path: Path, backend: str, dims: list[int]
+) -> None:
+    fed = {"batch": 1, "dtype": "float32"}
+    config = written(tmp_path, {"backend": backend}, input=fed, **grouped(1))
+    assert list(config.output[0].dims) == dims
+    assert config.max_batch_size == (1 if backend == "python" else 0)
+
+
+def test_versions_may_make_their_labels_of_other_columns(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_repository(out, [made(tmp_path / "1", **grouped(0, 1))], PYTHON)
+    write_repository(out, [made(tmp_path / "2", "2", **grouped(1))], PYTHON)
+    assert {"earwitness.digest.1", "earwitness.digest.2"} <= set(parameters_of(config_of(out)))
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "tensorrt"])
+def test_a_graph_that_knows_of_no_batch_is_served_by_our_backend_only(tmp_path: Path, backend: str) -> None:
+    source = made(tmp_path / "m", input={"batch": 1, "rank": 1})
+    message = refusal(tmp_path / "out", [source], {"backend": backend})
+    assert message.startswith(f"--backend is '{backend}'; accepted: python: tiny takes one window without")
+    write_repository(tmp_path / "out", [source], PYTHON)
+    assert list(config_of(tmp_path / "out").input[0].dims) == [WINDOW]
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "tensorrt"])
@@ -303,6 +335,8 @@ def test_a_version_that_is_no_whole_number_is_refused(tmp_path: Path, version: s
     [
         ({"input": {"dtype": "float32"}}, "input.dtype of tiny/2 is 'float32'"),
         ({"input": {"batch": 4}}, "input.batch of tiny/2 is 4"),
+        ({"input": {"batch": 1, "rank": 1}}, "input.batch of tiny/2 is 1"),
+        (grouped(), "labels of tiny/2 is None"),
         ({"window_samples": 1600}, "window_samples of tiny/2 is 1600"),
         ({"labels": ("high", "loud")}, "labels of tiny/2 is ('high', 'loud')"),
     ],

@@ -1,22 +1,21 @@
-"""Training learns, repeats itself, and leaves a model directory that can be used."""
+"""A run trains what is asked for, goes on where it was, and leaves models that can be used and measured."""
 
-import io
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from rich.console import Console
 
-from earwitness.train import quick_settings, synthesise, train_with_progress
-from models.bank import Bank, synthetic_takes, take_of
 from models.export import open_session, score
-from models.fit import FitSettings, fit, repeat_exactly
-from models.recordings import ALERTS, read_esc10
-from models.train import TrainSettings
+from models.fit import FitSettings
+from models.recordings import Sources
+from models.train import Job, TrainSettings, folder_digest, train
 from schemas.errors import ConfigurationError
 from schemas.model import MODEL_FILE, read_spec
+from tests.models.test_fit import SMALL
+from tests.models.test_recordings import sources
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(
@@ -24,55 +23,141 @@ needs_data = pytest.mark.skipif(
 )
 
 
-def synthetic_bank() -> Bank:
-    """Return a bank of generated sounds only: alerts stand in for recordings too."""
-    takes = synthetic_takes(synthesise, np.random.default_rng(0), 40)
-    alerts = [take for take in takes if take.label is not None]
-    backgrounds = [take for take in takes if take.label is None]
-    return Bank([[take] for take in alerts], alerts, backgrounds)
+def quick(tmp_path: Path) -> TrainSettings:
+    """Return settings for a run of seconds."""
+    fit = FitSettings(steps=30, batch=10, layers=SMALL, save_every=10, learning_rate=0.01)
+    run = tmp_path / "run"
+    return TrainSettings(sources(tmp_path), run, fit=fit, speeds=(1.0,), windows=40, generated=6)
 
 
-def test_training_twice_gives_the_same_weights() -> None:
-    repeat_exactly()
-    settings = FitSettings(steps=3, batch=8)
-    one, two = (fit(synthetic_bank(), settings, 1, lambda _: None) for _ in range(2))
-    for name, weights in one.state_dict().items():
-        assert torch.equal(weights, two.state_dict()[name]), name
+def nothing(_name: str, _done: int, _total: int, _loss: float) -> None:
+    """Listen to nothing that is said."""
 
 
-def test_a_batch_holds_recordings_alerts_and_nothing_in_their_shares() -> None:
-    batch = synthetic_bank().draw(np.random.default_rng(1), 100)
-    assert batch.power.shape == (100, 49, 64)
-    assert batch.targets[:76].sum(dim=1).tolist() == [1.0] * 76
-    assert not batch.targets[76:].any()
+def test_a_network_is_trained_without_each_fold_and_one_with_all(tmp_path: Path) -> None:
+    trained = train(quick(tmp_path), nothing)
+    assert [one.job.name for one in trained] == ["seed-0/without-1", "seed-0/without-2", "seed-0/all"]
+    assert all(read_spec(one.directory).labels == ("hiss", "tone", "smoke_alarm", "siren") for one in trained)
+    assert trained[2].accuracy != trained[2].accuracy
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_nearly_silent_window_of_a_recording_is_never_drawn_as_its_label() -> None:
-    audio = np.zeros(80_000, np.int16)
-    audio[:8000] = np.random.default_rng(2).integers(-9000, 9000, 8000)
-    take = take_of(audio, "dog_bark")
-    assert take.loud.max() * 320 < 8000
-    assert take.quiet.min() * 320 > 8000 - 400
+def test_what_is_there_already_is_not_trained_again(tmp_path: Path) -> None:
+    settings = replace(quick(tmp_path), folds=(1,), final=False)
+    (first,) = train(settings, nothing)
+    written = (first.directory / MODEL_FILE).stat().st_mtime_ns
+    said: list[str] = []
+    again = train(replace(settings, seeds=(0, 1)), lambda name, *_: said.append(name))
+    assert [one.job for one in again] == [Job(0, 1), Job(1, 1)]
+    assert (first.directory / MODEL_FILE).stat().st_mtime_ns == written
+    assert set(said) == {"seed-1/without-1"}
+    told = json.loads((tmp_path / "run" / "settings.json").read_text(encoding="utf-8"))
+    assert told["seeds"] == [0, 1]
 
 
-def test_a_fold_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="folds"):
-        TrainSettings(data=DATA, out=tmp_path, folds=(5,))
+def test_two_processes_train_the_same_networks_as_one(tmp_path: Path) -> None:
+    settings = replace(quick(tmp_path), final=False)
+    alone = [read_spec(one.directory).digest for one in train(settings, nothing)]
+    both = replace(settings, run=tmp_path / "other", processes=2)
+    assert [read_spec(one.directory).digest for one in train(both, nothing)] == alone
 
 
-def test_data_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"labels\.csv"):
-        read_esc10(tmp_path)
+def test_a_run_is_not_gone_on_with_under_other_settings(tmp_path: Path) -> None:
+    settings = replace(quick(tmp_path), folds=(1,), final=False)
+    train(settings, nothing)
+    with pytest.raises(ConfigurationError, match="other now: windows"):
+        train(replace(settings, windows=41), nothing)
+
+
+def test_a_run_is_not_gone_on_with_when_the_data_has_changed(tmp_path: Path) -> None:
+    settings = replace(quick(tmp_path), folds=(1,), final=False)
+    train(settings, nothing)
+    before = folder_digest(settings.sources.data)
+    with (settings.sources.data / "labels.csv").open("a", encoding="utf-8") as table:
+        table.write("hiss-1-0.wav,hiss,1\n")
+    assert folder_digest(settings.sources.data) != before
+    with pytest.raises(ConfigurationError, match="digests"):
+        train(settings, nothing)
+
+
+def test_the_run_says_what_it_was_made_with(tmp_path: Path) -> None:
+    settings = replace(quick(tmp_path), folds=(1,), final=False)
+    train(settings, nothing)
+    told = json.loads((tmp_path / "run" / "settings.json").read_text(encoding="utf-8"))
+    assert told["fit"]["steps"] == 30
+    assert set(told["digests"]) == {"data", "ambience", "variety"}
+
+
+@pytest.mark.parametrize(("folds", "said"), [((3,), "folds of the data"), ((1, 9), "9")])
+def test_a_fold_that_does_not_exist_is_refused(tmp_path: Path, folds: tuple[int, ...], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        train(replace(quick(tmp_path), folds=folds), nothing)
+
+
+def test_settings_that_cannot_work_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="speeds"):
+        TrainSettings(Sources(tmp_path), tmp_path / "run", speeds=(0.9,))
+    with pytest.raises(ConfigurationError, match="seeds"):
+        TrainSettings(Sources(tmp_path), tmp_path / "run", seeds=())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seeds": (-1,)}, "seeds"),
+        ({"folds": (1, 1)}, "folds"),
+        ({"name": "a/b"}, "name"),
+        ({"version": ""}, "version"),
+    ],
+)
+def test_settings_that_would_fail_later_are_refused_at_once(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        TrainSettings(Sources(tmp_path), tmp_path / "run", **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"folds": (1,), "validation_fold": 1, "final": False}, "a fold to hold out"),
+        ({"validation_fold": 0}, "folds of the data"),
+        ({"folds": (1,), "validation_fold": 2}, "left to train on"),
+        ({"classes": ("tone", "tone")}, "each label once"),
+    ],
+)
+def test_a_run_that_cannot_be_trained_leaves_nothing_behind(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        train(replace(quick(tmp_path), **change), nothing)
+    assert not (tmp_path / "run").exists()
+
+
+def test_only_files_that_the_table_names_are_data(tmp_path: Path) -> None:
+    folder = sources(tmp_path).data
+    before = folder_digest(folder)
+    (folder / "notes.txt").write_text("of no matter")
+    assert folder_digest(folder) == before
+    (folder / "hiss-1-0.wav").write_bytes((folder / "tone-1-0.wav").read_bytes())
+    assert folder_digest(folder) != before
 
 
 @needs_data
-def test_a_quick_training_learns_and_writes_a_model_with_its_card(tmp_path: Path) -> None:
-    out = tmp_path / "quick" / "1"
-    settings = replace(quick_settings(DATA, out), folds=())
-    trained = train_with_progress(settings, Console(file=io.StringIO()))
-    first, last = np.mean(trained.losses[:10]), np.mean(trained.losses[-10:])
+def test_a_minute_of_training_learns_to_tell_recordings_of_a_held_out_fold_apart(tmp_path: Path) -> None:
+    settings = TrainSettings(
+        Sources(DATA / "esc10", (DATA / "ambience",)),
+        tmp_path / "run",
+        folds=(4,),
+        final=False,
+        fit=FitSettings(steps=120),
+        speeds=(1.0,),
+        windows=1500,
+        generated=60,
+    )
+    (trained,) = train(settings, nothing)
+    first, last = np.mean(trained.course.losses[:10]), np.mean(trained.course.losses[-10:])
     assert last < 0.8 * first
-    assert read_spec(out) == trained.spec
+    assert trained.accuracy > 0.6
     silence = np.zeros((2, 16_000), np.int16)
-    assert score(open_session(out / MODEL_FILE), silence).shape == (2, 10 + len(ALERTS))
-    assert "not certified for life safety" in (out / "CARD.md").read_text(encoding="utf-8")
+    assert score(open_session(trained.directory / MODEL_FILE), silence).shape == (2, 12)

@@ -33,6 +33,14 @@ def test_a_window_that_may_be_missing_altogether_is_refused() -> None:
         decide(window=8, max_missing_s=0.008)
 
 
+def read_out(members: tuple[tuple[int, ...], ...], width: int) -> Decision:
+    """Return the usual decision, with labels that are made of columns."""
+    usual = decide()
+    columns = dict(zip(usual.spec.labels, members, strict=True))
+    output = usual.spec.output.model_copy(update={"columns": columns, "width": width})
+    return Decision(usual.spec.model_copy(update={"output": output}), usual.rules)
+
+
 CHANGED = [
     decide(rate_hz=2000, window=16),
     decide(window=9),
@@ -45,6 +53,10 @@ CHANGED = [
     decide(max_missing_s=0.001),
     decide(max_gap_s=0.2),
     decide(idle_s=0.13),
+    read_out(((0,),), 2),
+    read_out(((1,),), 2),
+    read_out(((0, 1),), 2),
+    read_out(((0,),), 3),
 ]
 
 

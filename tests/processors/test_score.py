@@ -4,13 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from processors.readout import Readout
 from processors.score import OnnxScorer, ScorerSettings
 from schemas.errors import ConfigurationError, ScorerError
+from schemas.model import MODEL_FILE, ModelInput, ModelOutput, ModelSpec, file_digest
+from tests.models.foreign_graphs import COLUMNS, bands, expected
+from tests.models.foreign_graphs import WINDOW as BANDS_WINDOW
 from tests.processors.tiny_model import (
     LABELS,
     WINDOW,
@@ -70,6 +75,99 @@ def test_sigmoid_of_a_huge_logit_is_zero_or_one_and_warns_of_nothing(tmp_path: P
         np.full((1, WINDOW), -32_768, np.int16)
     )
     assert scores.tolist() == [[1.0, 0.0]]
+
+
+def test_a_label_has_the_highest_of_its_columns(tmp_path: Path) -> None:
+    pcm, members = windows(5), {"any": (1, 0), "mean": (1,)}
+    raw = expected_raw(pcm)
+    scores = scorer_of(tmp_path, **reported(members)).run(pcm)
+    assert scores.shape == (5, 2)
+    np.testing.assert_allclose(scores, np.stack([raw.max(axis=1), raw[:, 1]], axis=1), atol=EPSILON)
+
+
+def test_labels_of_one_column_each_may_be_fewer_and_in_another_order(tmp_path: Path) -> None:
+    pcm = windows(5)
+    assert scorer_of(tmp_path, **reported({"mean": (1,)})).run(pcm).shape == (5, 1)
+    swapped = scorer_of(tmp_path, **reported({"mean": (1,), "peak": (0,)})).run(pcm)
+    np.testing.assert_allclose(swapped, expected_raw(pcm)[:, ::-1], atol=EPSILON)
+
+
+def test_softmax_is_over_all_columns_not_only_those_that_are_reported(tmp_path: Path) -> None:
+    pcm = windows(4)
+    spec = reported({"peak": (0,)})
+    spec["output"]["activation"] = "softmax"
+    powers = np.exp(expected_raw(pcm))
+    wanted = powers[:, :1] / powers.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(scorer_of(tmp_path, **spec).run(pcm), wanted, atol=EPSILON)
+
+
+def reported(members: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return what a spec says whose labels are made of the graph's two columns."""
+    thresholds = dict.fromkeys(members, 0.5)
+    return {
+        "labels": tuple(members),
+        "thresholds": thresholds,
+        "output": {"width": 2, "columns": members},
+    }
+
+
+@settings(deadline=None)
+@given(data=st.data(), width=st.integers(1, 40), rows=st.integers(1, 5))
+def test_what_is_read_out_is_what_its_definition_says(data: st.DataObject, width: int, rows: int) -> None:
+    members = st.lists(st.integers(0, width - 1), min_size=1, max_size=width, unique=True)
+    groups = data.draw(st.lists(members, min_size=1, max_size=12))
+    raw = np.random.default_rng(width).random((rows, width), np.float32)
+    columns = {str(at): tuple(group) for at, group in enumerate(groups)}
+    scores = Readout(spec_of(columns, width))(raw)
+    for at, group in enumerate(groups):
+        np.testing.assert_array_equal(scores[:, at], [max(row[column] for column in group) for row in raw])
+
+
+def spec_of(columns: dict[str, tuple[int, ...]], width: int) -> ModelSpec:
+    return ModelSpec(
+        name="wide",
+        version="1",
+        sample_rate_hz=16_000,
+        window_samples=WINDOW,
+        hop_samples=WINDOW,
+        labels=tuple(columns),
+        thresholds=dict.fromkeys(columns, 0.5),
+        m=1,
+        n=1,
+        licence="Apache-2.0",
+        digest="0" * 64,
+        output=ModelOutput(width=width, columns=columns),
+    )
+
+
+@pytest.mark.parametrize("rank_of_output", [1, 2])
+def test_a_graph_that_knows_of_no_batch_takes_one_window_after_another(
+    tmp_path: Path, rank_of_output: int
+) -> None:
+    shape = (COLUMNS,) if rank_of_output == 1 else (1, COLUMNS)
+    head = [] if rank_of_output == 1 else [onnx.helper.make_node("Unsqueeze", ["bands", "front"], ["scores"])]
+    constants = {} if rank_of_output == 1 else {"front": np.array([0], np.int64)}
+    graph = bands(
+        tmp_path / MODEL_FILE, (BANDS_WINDOW,), head=head, outputs={"scores": shape}, constants=constants
+    )
+    columns = {"all": tuple(range(COLUMNS))}
+    spec = spec_of(columns, COLUMNS).model_copy(
+        update={
+            "window_samples": BANDS_WINDOW,
+            "input": ModelInput(name="sound", dtype="float32", scale=1 / 32_768, batch=1, rank=1),
+            "digest": file_digest(graph),
+        }
+    )
+    pcm = np.random.default_rng(5).integers(-9000, 9000, (3, BANDS_WINDOW)).astype(np.int16)
+    wanted = expected(pcm, 1 / 32_768).max(axis=1, keepdims=True)
+    np.testing.assert_allclose(OnnxScorer(tmp_path, spec).run(pcm), wanted, atol=EPSILON)
+
+
+def test_an_output_of_another_width_is_refused(tmp_path: Path) -> None:
+    spec = reported({"peak": (0,)})
+    spec["output"]["width"] = 3
+    with pytest.raises(ConfigurationError, match=r"output.width is '\[B, 3\]'; accepted: the graph's shape"):
+        scorer_of(tmp_path, **spec)
 
 
 def test_softmax_makes_scores_that_add_up_to_one_even_of_huge_logits(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ async def test_float_input_and_a_fixed_batch_are_served(
 async def test_the_shipped_model_scores_as_it_does_in_process(
     tmp_path: Path, triton_servers: TritonServers
 ) -> None:
-    directory = find("earwitness-small/1")
+    directory = find("earwitness-small/2")
     write_repository(tmp_path, [directory], {"backend": "python"})
     spec, server = read_spec(directory), triton_servers(tmp_path, ["earwitness-small"])
     scorer = TritonScorer(spec, ScorerSettings(kind="triton", endpoints=(server.url,)), Metrics())

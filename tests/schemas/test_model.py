@@ -24,6 +24,11 @@ SPEC: dict[str, Any] = {
 }
 
 
+def columns(**members: list[int]) -> dict[str, Any]:
+    """An output of four columns."""
+    return {"width": 4, "columns": members}
+
+
 def write(directory: Path, **changed: object) -> Path:
     (directory / MODEL_FILE).write_bytes(MODEL)
     (directory / SPEC_FILE).write_text(json.dumps({**SPEC, **changed}))
@@ -62,6 +67,27 @@ def test_a_good_model_is_read(tmp_path: Path) -> None:
         ({"input": {"dtype": "float64"}}, "input.dtype: Input should be 'int16' or 'float32'"),
         ({"input": {"scale": 0}}, "input.scale: Input should be greater than 0"),
         ({"output": {"activation": "relu"}}, "output.activation: Input should be 'none'"),
+        ({"input": {"rank": 1}}, "batch None with rank 1, where a window is alone: it has to be 1"),
+        ({"input": {"rank": 3}}, "input.rank: Input should be 1"),
+        ({"output": {"width": 4}}, "width and columns: one of them is of no use without the other"),
+        ({"output": {"columns": {"siren": [0], "dog": [1]}}}, "width and columns: one of them is of no use"),
+        ({"output": columns(siren=[0], dog=[4])}, "columns of dog: 4 is not below width 4"),
+        ({"output": columns(siren=[0], dog=[-1])}, "output.columns.dog.0: Input should be greater than or"),
+        ({"output": columns(siren=[0], dog=[])}, "output.columns.dog: Tuple should have at least 1 item"),
+        ({"output": columns(siren=[0], dog=[1, 1])}, "columns of dog has the same column twice"),
+        ({"output": columns(siren=[0])}, "output.columns and labels disagree about ['dog']"),
+        (
+            {"output": columns(siren=[0], dog=[1], cat=[2])},
+            "output.columns and labels disagree about ['cat']",
+        ),
+        (
+            {"output": {**columns(siren=[0], dog=[1]), "width": 4097}},
+            "output.width: Input should be less than",
+        ),
+        (
+            {"output": {**columns(siren=[0], dog=[1]), "width": 0}},
+            "output.width: Input should be greater than",
+        ),
     ],
 )
 def test_a_spec_that_cannot_work_is_refused_with_its_reason(
@@ -72,6 +98,31 @@ def test_a_spec_that_cannot_work_is_refused_with_its_reason(
     assert reason in str(refused.value)
     assert refused.value.key == "model.path"
     assert refused.value.value == str(tmp_path)
+
+
+def test_labels_may_be_made_of_several_columns_of_a_wider_output(tmp_path: Path) -> None:
+    spec = read_spec(write(tmp_path, output=columns(siren=[3, 0], dog=[0])))
+    assert spec.output.columns == {"siren": (3, 0), "dog": (0,)}
+    assert (spec.raw_width, read_spec(write(tmp_path)).raw_width) == (4, 2)
+    assert ModelSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_more_columns_than_may_be_are_refused_before_they_cost_anything(tmp_path: Path) -> None:
+    labels = [str(label) for label in range(17)]
+    many = {"width": 4096, "columns": {label: list(range(4096)) for label in labels}}
+    with pytest.raises(ConfigurationError, match="columns has more than 65536 columns together"):
+        read_spec(write(tmp_path, labels=labels, thresholds=dict.fromkeys(labels, 0.5), output=many))
+
+
+def test_a_spec_without_later_fields_is_written_as_it_always_was(tmp_path: Path) -> None:
+    spec = read_spec(write(tmp_path))
+    later = {"input": {"rank": None}, "output": {"columns": None, "width": None}}
+    assert read_spec(write(tmp_path, **later)).model_dump(mode="json") == spec.model_dump(mode="json")
+    assert spec.model_dump(mode="json") == {
+        **SPEC,
+        "input": {"name": "audio", "dtype": "int16", "scale": 1.0, "batch": None},
+        "output": {"name": "scores", "activation": "none"},
+    }
 
 
 @pytest.mark.parametrize("missing", [MODEL_FILE, SPEC_FILE])

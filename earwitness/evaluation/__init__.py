@@ -1,0 +1,1 @@
+"""How good a model is: labelled recordings -> figures, through the pipeline that runs live."""

@@ -1,0 +1,216 @@
+"""Validation streams and negatives, heard -> thresholds and m of n that keep false alarms at a stated rate.
+
+For every m of n that may be, and every label: of the thresholds from 0.05 to 0.99 from which on the label
+stays within its share of the rate on the negatives, at every higher one too, the one with the best event F1
+on the streams; the middle of those that are equally good. A label without an event keeps the model's own
+threshold, or has the first higher one that stays within its share. What lasts is a false alarm for each 10 s
+that it has begun: a label that is always on is no single one. Then one m of n for all labels, as a spec has
+it: of those with which most labels stay within their share, the one with the best mean F1.
+
+Pass only what the model never learned from: a network's scores on its own training data say nothing. Several
+networks of one cross-validation may be given together, each with what it had not heard.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earwitness.evaluation import sed
+from earwitness.evaluation.events import EventSettings, Scene, collars, curves, names_of, truth_of
+from earwitness.evaluation.heard import Heard, segments
+from models.catalogue import CATALOGUE
+from schemas.errors import ConfigurationError
+from schemas.model import SPEC_FILE, ModelSpec, read_spec
+
+LOWEST, HIGHEST, STEPS = 0.05, 0.99, 95
+WAYS = ((1, 1), (1, 2), (2, 2), (2, 3), (2, 4), (3, 4), (3, 5))
+"""The m of n that are tried."""
+
+Grid = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelChoice:
+    """What was chosen for a label, and how it does on what it was chosen by.
+
+    `event_f1` is None where no stream has an event of it. `kept` is false where even the highest threshold
+    gives more false alarms than the label's share.
+    """
+
+    threshold: float
+    event_f1: float | None
+    false_alarms: int
+    false_alarms_per_hour: float
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Thresholds and m of n; `hours` is how much of negatives they were chosen on."""
+
+    m: int
+    n: int
+    labels: dict[str, LabelChoice]
+    macro_event_f1: float | None
+    false_alarms_per_hour: float
+    allowed_per_hour: float
+    hours: float
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The threshold of every label."""
+        return {label: chosen.threshold for label, chosen in self.labels.items()}
+
+
+def choose_thresholds(
+    scenes: Sequence[Scene],
+    negatives: Sequence[Heard],
+    per_hour: float,
+    settings: EventSettings | None = None,
+    ways: Sequence[tuple[int, int]] = WAYS,
+) -> Choice:
+    """Choose for the model that heard all this; `per_hour` is for all labels, who share it alike.
+
+    Raises:
+        ConfigurationError: there is nothing to choose by.
+
+    """
+    if not negatives or per_hour <= 0:
+        hours = sum(heard.seconds for heard in negatives) / 3600
+        raise ConfigurationError(
+            "--false-alarms-per-hour",
+            per_hour,
+            f"more than 0, and negatives to count on: there are {hours:g} h",
+        )
+    choices = [_choose(scenes, negatives, per_hour, settings or EventSettings(), way) for way in ways]
+    return max(choices, key=_merit)
+
+
+def check_writable(directory: Path) -> None:
+    """Refuse a model whose spec could not or must not be replaced: one of those that ship.
+
+    Raises:
+        ConfigurationError: so it is.
+
+    """
+    if directory.resolve().is_relative_to(CATALOGUE.resolve()):
+        accepted = "a model of your own: copy its directory, and give the copy another version in its spec"
+        raise ConfigurationError("--choose-thresholds", str(directory), accepted)
+    if not (os.access(directory, os.W_OK) and os.access(directory / SPEC_FILE, os.W_OK)):
+        raise ConfigurationError("--choose-thresholds", str(directory), f"a {SPEC_FILE} that may be written")
+
+
+def write_choice(directory: Path, choice: Choice) -> ModelSpec:
+    """Put what was chosen into a model's spec, and leave everything else as it is.
+
+    Raises:
+        ConfigurationError: the spec cannot be written, or is not that of these labels.
+
+    """
+    given = read_spec(directory).model_dump() | {
+        "thresholds": choice.thresholds,
+        "m": choice.m,
+        "n": choice.n,
+    }
+    try:
+        spec = ModelSpec.model_validate(given)
+    except ValueError as exc:
+        raise ConfigurationError("thresholds", sorted(choice.labels), "the model's own labels") from exc
+    written = directory / f".{SPEC_FILE}.new"
+    try:
+        written.write_text(spec.model_dump_json(indent=2) + "\n", "utf-8")
+        written.replace(directory / SPEC_FILE)
+    except OSError as exc:
+        accepted = f"a {SPEC_FILE} that may be written: {exc.strerror}"
+        raise ConfigurationError("--choose-thresholds", str(directory), accepted) from exc
+    return spec
+
+
+def grid() -> Grid:
+    """Return the thresholds that are tried, `float64[95]`."""
+    return np.round(np.linspace(LOWEST, HIGHEST, STEPS), 2)
+
+
+def _choose(
+    scenes: Sequence[Scene],
+    negatives: Sequence[Heard],
+    per_hour: float,
+    settings: EventSettings,
+    way: tuple[int, int],
+) -> Choice:
+    spec, hours = negatives[0].spec, sum(heard.seconds for heard in negatives) / 3600
+    f1s = _f1s(scenes, settings, way)
+    share = per_hour / len(spec.labels) * hours
+    chosen = {}
+    for label in spec.labels:
+        f1, own = f1s.get(label), spec.thresholds[label]
+        tried = np.union1d(grid(), [own]) if f1 is None else grid()
+        counts = _false_alarms(negatives, label, way, tried)
+        chosen[label] = _choose_label(f1, own, tried, counts, share, hours)
+    known = [choice.event_f1 for choice in chosen.values() if choice.event_f1 is not None]
+    count = sum(choice.false_alarms for choice in chosen.values())
+    return Choice(*way, chosen, float(np.mean(known)) if known else None, count / hours, per_hour, hours)
+
+
+def _merit(choice: Choice) -> tuple[int, float]:
+    """Order choices: first by how many labels keep to their share, then by F1."""
+    return sum(of.kept for of in choice.labels.values()), choice.macro_event_f1 or 0.0
+
+
+def _choose_label(
+    f1: NDArray[np.float64] | None, own: float, tried: Grid, counts: Counts, share: float, hours: float
+) -> LabelChoice:
+    """Choose among the thresholds `tried`, ascending; `own` is the model's, and `counts` of false alarms."""
+    within = np.flatnonzero(np.logical_and.accumulate((counts <= share)[::-1])[::-1])
+    if not within.size:
+        at = counts.size - 1
+    elif f1 is None:
+        at = int(within[tried[within] >= own][0])
+    else:
+        best = within[f1[within] >= f1[within].max() - 1e-9]
+        at = int(best[best.size // 2])
+    count = int(counts[at])
+    value = None if f1 is None else float(f1[at])
+    return LabelChoice(float(tried[at]), value, count, count / hours, bool(within.size))
+
+
+def _f1s(
+    scenes: Sequence[Scene], settings: EventSettings, way: tuple[int, int]
+) -> dict[str, NDArray[np.float64]]:
+    """Return event F1 at every threshold, `float64[95]`, of the labels that have events."""
+    names = names_of(scenes)
+    if not names:
+        return {}
+    found, _ = sed.collar_based().accumulated_intermediate_statistics(
+        curves(scenes, *way), truth_of(scenes), **collars(settings)
+    )
+    return {label: _f1_on_grid(*found[name]) for label, name in names.items()}
+
+
+def _f1_on_grid(scores: NDArray[np.float64], found: dict[str, Counts]) -> NDArray[np.float64]:
+    """Look counts up that hold for thresholds up to each of `scores`, ascending and ending at infinity."""
+    reached = np.searchsorted(scores, grid().astype(np.float32), side="left")
+    at = np.minimum(reached, len(scores) - 1)
+    tp, fp = found["tps"][at], found["fps"][at]
+    return np.asarray(2 * tp / np.maximum(tp + fp + found["n_ref"], 1))
+
+
+def _false_alarms(heard: Sequence[Heard], label: str, way: tuple[int, int], tried: Grid) -> Counts:
+    """Count false alarms of a label at every threshold, `int64[T]`."""
+    counts = np.zeros(tried.size, np.int64)
+    for one in heard:
+        counts += _alarms(*one.curve(label, *way), tried)
+    return counts
+
+
+def _alarms(times: NDArray[np.float64], values: NDArray[np.float32], tried: Grid) -> Counts:
+    reached = np.pad(values[None] >= tried[:, None].astype(np.float32), ((0, 0), (1, 1)))
+    rows, firsts = np.nonzero(reached[:, 1:] & ~reached[:, :-1])
+    lasts = np.nonzero(reached[:, :-1] & ~reached[:, 1:])[1]
+    found = np.bincount(rows, segments(times[lasts] - times[firsts]), tried.size)
+    return found.astype(np.int64)

@@ -1,0 +1,132 @@
+"""The networks of a cross-validation -> thresholds for the one that ships, and honest figures for the recipe.
+
+    fold 1  fold 2  fold 3  fold 4      each heard by a network that was trained without it
+      ▒       ▓       ▓       ▓         thresholds from ▓, used on ▒; then the next fold
+      all four together                 the thresholds that ship
+
+So no figure comes from a recording that a network, or a threshold, has been fitted to.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from earwitness.evaluation.events import Scene
+from earwitness.evaluation.evidence import EvaluateSettings, Evidence, Tick, hear
+from earwitness.evaluation.material import hear_streams
+from earwitness.evaluation.robustness import Trial
+from earwitness.evaluation.thresholds import Choice, choose_thresholds
+from models.dataset import Entry, to_pcm
+from models.generate import ALERTS, draw_alert
+from models.recordings import GENERATED_S
+from models.scenes.streams import Recorded, draw_streams
+
+VALIDATION_ALERTS = 24
+"""Of each kind, in each fold, from the generator that training has: the other one only tests."""
+VALIDATION_SNR_DB = (-3.0, 12.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """What the network without a fold made of that fold, and of what thresholds are chosen by."""
+
+    tested: Evidence
+    alerts: tuple[Scene, ...]
+    """Streams with alerts from training's own generator."""
+    negatives: Evidence
+    """Negatives that only choose, heard by the same network."""
+
+
+def hear_fold(
+    trial: Trial,
+    number: int,
+    folds: int,
+    ambience: Sequence[Entry],
+    choosing: Mapping[str, Sequence[Entry]],
+    settings: EvaluateSettings,
+) -> Fold:
+    """Hear a fold, its ambience, and this fold's share of the negatives that thresholds are chosen by.
+
+    Raises:
+        ConfigurationError: a recording cannot be read.
+
+    """
+    seeded = replace(settings, seed=settings.seed + number)
+    share = {name: entries[number::folds] for name, entries in choosing.items()}
+    only = replace(
+        seeded, seed=seeded.seed + 100, passes=0, alarms=0, noise_hours=settings.noise_hours / folds
+    )
+    return Fold(
+        tested=hear([trial], {"ambience": ambience}, replace(seeded, noise_hours=0.0), silently),
+        alerts=tuple(_alerts(trial, seeded)),
+        negatives=hear([replace(trial, entries=())], share, only, silently),
+    )
+
+
+def choose(folds: Sequence[Fold], per_hour: float, settings: EvaluateSettings) -> Choice:
+    """Choose thresholds and m of n by what several networks made of what they had not heard."""
+    scenes = [scene for fold in folds for scene in (*fold.tested.scenes, *fold.alerts)]
+    negatives = [negative.heard for fold in folds for negative in fold.negatives.negatives]
+    return choose_thresholds(scenes, negatives, per_hour, settings.events)
+
+
+def choose_crosswise(folds: Sequence[Fold], per_hour: float, settings: EvaluateSettings) -> list[Choice]:
+    """Choose for each fold by the others."""
+    return [
+        choose([fold for other, fold in enumerate(folds) if other != number], per_hour, settings)
+        for number in range(len(folds))
+    ]
+
+
+def crosswise(folds: Sequence[Fold], choices: Sequence[Choice]) -> Evidence:
+    """Decide each fold by what was chosen on the others, and put all together."""
+    return together(
+        [
+            fold.tested.decided_by(choice.thresholds, choice.m, choice.n)
+            for fold, choice in zip(folds, choices, strict=True)
+        ]
+    )
+
+
+def together(parts: Sequence[Evidence]) -> Evidence:
+    """Put evidence together as if one model had heard it all; the spec is the first one's."""
+    snrs_db = {snr_db for part in parts for snr_db in part.alarms}
+    return replace(
+        parts[0],
+        counts=_summed([part.counts for part in parts]),
+        clips=tuple(clip for part in parts for clip in part.clips),
+        scenes=tuple(scene for part in parts for scene in part.scenes),
+        alarms={
+            snr_db: tuple(scene for part in parts for scene in part.alarms.get(snr_db, ()))
+            for snr_db in sorted(snrs_db)
+        },
+        negatives=tuple(negative for part in parts for negative in part.negatives),
+    )
+
+
+def _summed(counts: Sequence[Mapping[str, tuple[int, int]]]) -> dict[str, tuple[int, int]]:
+    names = dict.fromkeys(name for one in counts for name in one)
+    return {
+        name: (
+            sum(one.get(name, (0, 0))[0] for one in counts),
+            sum(one.get(name, (0, 0))[1] for one in counts),
+        )
+        for name in names
+    }
+
+
+def _alerts(trial: Trial, settings: EvaluateSettings) -> list[Scene]:
+    rng = np.random.default_rng([settings.seed, 1])
+    drawn = [
+        Recorded(to_pcm(draw_alert(rng, label, GENERATED_S)), label, whole=True)
+        for _ in range(VALIDATION_ALERTS)
+        for label in ALERTS
+    ]
+    made = replace(settings.streams, snr_db=VALIDATION_SNR_DB, overlapping=0.0)
+    return list(hear_streams(trial.listener, draw_streams(rng, drawn, trial.backgrounds, made)))
+
+
+def silently(_name: str, _steps: int) -> Tick:
+    """Begin something that nobody watches."""
+    return lambda: None

@@ -1,0 +1,303 @@
+"""The folders of recordings -> the catalogue: trained, chosen, measured, made smaller, and told in cards.
+
+    train ── networks without each fold, three seeds ─┬─ thresholds ── figures
+       └──── a network on all folds ──────────────────┴──── classifier ─┬─ 8 bits
+                                                                        └─ trigger
+
+Everything is in the run folder. Networks that are there already are not trained again; what takes minutes,
+measuring and the triggers, is. The cards are written from the run's figures.json.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from earwitness.evaluation.clips import clip_figures
+from earwitness.evaluation.draw import draw
+from earwitness.evaluation.evaluate import Figures, measure
+from earwitness.evaluation.evidence import EvaluateSettings, Evidence, alarm_labels, hear
+from earwitness.evaluation.heard import Heard
+from earwitness.evaluation.listener import Listener
+from earwitness.evaluation.material import hear_clips, recorded
+from earwitness.evaluation.report import Report
+from earwitness.evaluation.robustness import Trial, points, robustness
+from earwitness.evaluation.thresholds import Choice
+from earwitness.shipping import gate
+from earwitness.shipping.card import write_cards
+from earwitness.shipping.crosswise import Fold, choose, choose_crosswise, crosswise, hear_fold, silently
+from models import checkpoint
+from models.compress.edge import export_ort
+from models.compress.entry import Entry as Compressible
+from models.compress.entry import read_entry
+from models.compress.measure import compare, noise_clip, read_clips
+from models.compress.quantise import calibration_windows, quantise
+from models.dataset import Entry, read_labels
+from models.export import Rule, export
+from models.fit import repeat_exactly
+from models.network import Model, Network
+from models.pool import open_pool
+from models.recordings import Heap, Recording, read_heap
+from models.scenes.streams import draw_alarms, draw_streams
+from models.train import POOL, Job, Trained, TrainSettings, train
+from models.trigger import TriggerSettings, export_trigger, train_trigger
+from schemas.model import ModelSpec, read_spec
+
+Say = Callable[[str, int, int, float], None]
+"""Told what is being done, how many steps of how many are done, and the loss, or not a number."""
+
+FIGURES = "figures.json"
+TRIGGER, TRIGGER_VERSION = "earwitness-trigger", "1"
+TRIGGER_ALARMS = 20
+"""Of each kind, in each fold."""
+CHOOSING = ("asterisk-core-sounds-es-wav", "asterisk-core-sounds-it-wav", "singularity-music")
+"""Packages of the held-out sounds that thresholds are chosen by; the others only measure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What the catalogue is made with."""
+
+    train: TrainSettings
+    choosing: Mapping[str, Sequence[Entry]]
+    """Negatives that thresholds are chosen by."""
+    testing: Mapping[str, Sequence[Entry]]
+    """Negatives that only measure."""
+    per_hour: float = 0.4
+    """False alarms an hour, over all labels, that thresholds are chosen for."""
+    evaluate: EvaluateSettings = field(default_factory=lambda: EvaluateSettings(passes=2, alarms=24))
+    trigger: TriggerSettings = field(default_factory=TriggerSettings)
+
+    @property
+    def labelled(self) -> tuple[Entry, ...]:
+        """The recordings that accuracy is counted on."""
+        return read_labels(self.train.sources.data)
+
+
+def parted(held_out: Path) -> tuple[dict[str, list[Entry]], dict[str, list[Entry]]]:
+    """Part negatives by package: those that choose, and those that measure."""
+    choosing: dict[str, list[Entry]] = {}
+    testing: dict[str, list[Entry]] = {}
+    for entry in read_labels(held_out):
+        package = Path(entry.path).parts[0]
+        (choosing if package in CHOOSING else testing).setdefault(package, []).append(entry)
+    return choosing, testing
+
+
+def make_catalogue(recipe: Recipe, catalogue: Path, say: Say) -> dict[str, Any]:
+    """Do everything, and return the figures.
+
+    Raises:
+        ConfigurationError: a folder cannot be used, or the run was made with other settings.
+
+    """
+    run = recipe.train.run
+    trained = train(recipe.train, say)
+    heap = read_heap(recipe.train.sources, recipe.train.classes)
+    folds = _hear_folds(recipe, heap, trained, say)
+    choice = choose(folds, recipe.per_hour, recipe.evaluate)
+    by_fold = choose_crosswise(folds, recipe.per_hour, recipe.evaluate)
+    recipe_figures = measure(crosswise(folds, by_fold), recipe.evaluate)
+    recipe_figures = replace(recipe_figures, robustness=_robustness(recipe, heap, trained, say))
+    shipped = _ship(recipe, catalogue, trained, choice)
+    figures: dict[str, Any] = {
+        "accuracy": _accuracy(recipe, trained, say),
+        "recipe": _told(recipe, read_spec(shipped), recipe_figures, choice),
+        "shipped": _false_alarms(recipe, shipped, choice, say),
+        "int8": _quantised(recipe, catalogue, trained, shipped, say),
+        "trigger": _trigger(recipe, catalogue, heap, trained, choice, by_fold, say),
+        "made_with": json.loads((run / "settings.json").read_text(encoding="utf-8")),
+    }
+    draw(recipe_figures, run)
+    (run / FIGURES).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_cards(figures, heap, catalogue, catalogue / TRIGGER / TRIGGER_VERSION)
+    return figures
+
+
+def network_of(recipe: Recipe, job: Job, labels: int) -> Network:
+    """Return the network that a job trained."""
+    network = Network(labels, recipe.train.fit.layers)
+    checkpoint.restore_network(network, recipe.train.run / job.name)
+    return network
+
+
+def _of_seed(trained: Sequence[Trained], seed: int) -> list[Trained]:
+    return [one for one in trained if one.job.seed == seed and one.job.held_out is not None]
+
+
+def _final(trained: Sequence[Trained]) -> Trained:
+    return next(one for one in trained if one.job.held_out is None)
+
+
+def _trial(recipe: Recipe, heap: Heap, one: Trained) -> Trial:
+    """Return a network with the fold it was kept from, and that fold's ambience."""
+    entries = [entry for entry in recipe.labelled if entry.fold == one.job.held_out]
+    behind = _ambience(heap, one)
+    listener = Listener.of(one.directory)
+    rate_hz = listener.spec.sample_rate_hz
+    return Trial(listener, entries, recorded(behind, rate_hz, len(behind), np.random.default_rng(0)))
+
+
+def _ambience(heap: Heap, one: Trained) -> list[Entry]:
+    """Return the ambience that a network was trained without."""
+    return [_entry(r) for r in heap.backgrounds if r.fold == one.job.held_out]
+
+
+def _entry(recording: Recording) -> Entry:
+    r = recording
+    return Entry(r.file, r.path, r.label, r.fold, r.licence, r.source)
+
+
+def _hear_folds(recipe: Recipe, heap: Heap, trained: Sequence[Trained], say: Say) -> list[Fold]:
+    first = _of_seed(trained, recipe.train.seeds[0])
+    folds = []
+    for number, one in enumerate(first):
+        trial = _trial(recipe, heap, one)
+        ambience = _ambience(heap, one)
+        folds.append(hear_fold(trial, number, len(first), ambience, recipe.choosing, recipe.evaluate))
+        say("folds heard", number + 1, len(first), float("nan"))
+    return folds
+
+
+def _robustness(
+    recipe: Recipe, heap: Heap, trained: Sequence[Trained], say: Say
+) -> Mapping[str, tuple[Any, ...]]:
+    trials = [_trial(recipe, heap, one) for one in _of_seed(trained, recipe.train.seeds[0])]
+    steps = count(1)
+    return robustness(
+        trials, recipe.evaluate.seed, lambda: say("robustness", next(steps), points(), float("nan"))
+    )
+
+
+def _accuracy(recipe: Recipe, trained: Sequence[Trained], say: Say) -> dict[str, Any]:
+    """Measure clip accuracy of every seed and fold, through the pipeline."""
+    by_seed: dict[str, dict[str, Any]] = {}
+    means = []
+    for number, seed in enumerate(recipe.train.seeds, start=1):
+        clips, folds = [], {}
+        for one in _of_seed(trained, seed):
+            entries = [entry for entry in recipe.labelled if entry.fold == one.job.held_out]
+            heard = list(hear_clips(Listener.of(one.directory), entries))
+            folds[str(one.job.held_out)] = clip_figures(heard).accuracy.value
+            clips += heard
+        found = clip_figures(clips)
+        means.append(float(np.mean([value for value in folds.values() if value is not None])))
+        by_seed[str(seed)] = {
+            "folds": folds,
+            "mean_of_folds": means[-1],
+            "all": asdict(found.accuracy),
+            "confusion": {"labels": found.labels, "counts": found.confusion},
+            "wrong": found.wrong,
+        }
+        say("accuracy", number, len(recipe.train.seeds), float("nan"))
+    return {"by_seed": by_seed, "mean": float(np.mean(means)), "spread": float(np.std(means))}
+
+
+def _ship(recipe: Recipe, catalogue: Path, trained: Sequence[Trained], choice: Choice) -> Path:
+    """Export the network of all folds with what was chosen."""
+    directory = catalogue / recipe.train.name / recipe.train.version
+    network = network_of(recipe, _final(trained).job, len(choice.labels))
+    rule = Rule(choice.thresholds, choice.m, choice.n)
+    export(Model(network), rule, recipe.train.licence, directory)
+    return directory
+
+
+def _told(recipe: Recipe, spec: ModelSpec, figures: Figures, choice: Choice) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(Report(spec, {}, recipe.evaluate, figures, choice).as_json())
+    return told
+
+
+def _false_alarms(recipe: Recipe, shipped: Path, choice: Choice, say: Say) -> dict[str, Any]:
+    """Count what the model that ships finds where there is nothing, in sounds it has never heard."""
+    listener = Listener.of(shipped)
+    only = replace(recipe.evaluate, seed=recipe.evaluate.seed + 1000, passes=0, alarms=0)
+    evidence: Evidence = hear([Trial(listener, (), ())], recipe.testing, only, silently)
+    say("false alarms", 1, 1, float("nan"))
+    return _told(recipe, listener.spec, measure(evidence, only), choice)
+
+
+def _quantised(
+    recipe: Recipe, catalogue: Path, trained: Sequence[Trained], shipped: Path, say: Say
+) -> dict[str, Any]:
+    """Quantise the network of every fold to measure what it costs, and the one that ships."""
+    folds, data = {}, recipe.train.sources.data
+    for one in _of_seed(trained, recipe.train.seeds[0]):
+        before, fold = read_entry(one.directory), one.job.held_out
+        out = one.directory.parent.parent / f"{recipe.train.name}-int8" / recipe.train.version
+        after = quantise(before, calibration_windows(data, before.spec, fold), out)
+        folds[str(fold)] = compare(before, after, read_clips(data, before.spec, fold)).as_dict()
+        say("8 bits", len(folds), len(_of_seed(trained, recipe.train.seeds[0])), float("nan"))
+    before = read_entry(shipped)
+    out = catalogue / f"{recipe.train.name}-int8" / recipe.train.version
+    after = quantise(before, calibration_windows(data, before.spec), out)
+    final = compare(before, after, read_clips(data, before.spec)).as_dict()
+    return {"folds": folds, "shipped": final}
+
+
+def _trigger(
+    recipe: Recipe,
+    catalogue: Path,
+    heap: Heap,
+    trained: Sequence[Trained],
+    choice: Choice,
+    by_fold: Sequence[Choice],
+    say: Say,
+) -> dict[str, Any]:
+    """Train a trigger for every fold to choose its threshold and to measure it, then the one that ships."""
+    repeat_exactly()
+    pairs, behind = {}, {}
+    for one, chosen in zip(_of_seed(trained, recipe.train.seeds[0]), by_fold, strict=True):
+        directory = one.directory.parent.parent / TRIGGER / TRIGGER_VERSION
+        _one_trigger(recipe, one, chosen, directory, say, 0.5)
+        trial = _trial(recipe, heap, one)
+        fold = str(one.job.held_out)
+        pairs[fold], behind[fold] = _heard_by_both(recipe, int(fold), trial, chosen, directory)
+    told, thresholds = {}, {}
+    for fold in pairs:
+        others = [pair for other, of_other in pairs.items() if other != fold for pair in of_other]
+        thresholds[fold] = gate.choose_threshold(others)
+        told[fold] = asdict(gate.gated(pairs[fold], behind[fold], thresholds[fold]))
+    threshold = gate.choose_threshold([pair for of_fold in pairs.values() for pair in of_fold])
+    shipped = catalogue / TRIGGER / TRIGGER_VERSION
+    _one_trigger(recipe, _final(trained), choice, shipped, say, threshold)
+    main = read_entry(catalogue / recipe.train.name / recipe.train.version)
+    speed = compare(main, Compressible(shipped, read_spec(shipped)), (noise_clip(main.spec),))
+    export_ort(Compressible(shipped, read_spec(shipped)), shipped)
+    return {"folds": told, "thresholds": thresholds, "threshold": threshold, "speed": speed.as_dict()}
+
+
+def _one_trigger(
+    recipe: Recipe, one: Trained, choice: Choice, directory: Path, say: Say, threshold: float
+) -> None:
+    pool = open_pool(recipe.train.run / POOL)
+    network = network_of(recipe, one.job, len(choice.labels))
+    name, steps = f"trigger, {one.job.name}", recipe.trigger.steps
+    trigger = train_trigger(
+        pool,
+        pool.usable(one.job.held_out),
+        network,
+        choice.thresholds,
+        recipe.trigger,
+        lambda done, loss: say(name, done, steps, loss),
+    )
+    export_trigger(trigger, threshold, recipe.train.licence, directory)
+
+
+def _heard_by_both(
+    recipe: Recipe, fold: int, trial: Trial, choice: Choice, directory: Path
+) -> tuple[list[gate.Pair], list[Heard]]:
+    """Hear streams of a fold with its network and its trigger, and the fold's ambience with the trigger."""
+    settings, rate_hz = recipe.evaluate, trial.listener.spec.sample_rate_hz
+    rng = np.random.default_rng([settings.seed, 2, fold])
+    events = recorded(trial.known, rate_hz, settings.most_stream_recordings, rng)
+    events += list(draw_alarms(rng, alarm_labels(trial.listener.spec), TRIGGER_ALARMS, rate_hz))
+    trigger, pairs = Listener.of(directory), []
+    for stream in draw_streams(rng, events, trial.backgrounds, replace(settings.streams, rate_hz=rate_hz)):
+        model = trial.listener.hear_whole(stream.pcm, rate_hz)
+        decided = model.decided_by(choice.thresholds, choice.m, choice.n)
+        pairs.append((decided, trigger.hear_whole(stream.pcm, rate_hz)))
+    return pairs, [trigger.hear_whole(behind.pcm, rate_hz) for behind in trial.backgrounds]

@@ -1,0 +1,1 @@
+"""Models, made smaller and faster; what each step costs is measured in the run that takes it."""

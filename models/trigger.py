@@ -1,0 +1,137 @@
+"""pool + a trained network -> a trigger: a tiny model that says whether the network would hear anything.
+
+It runs where there is next to no power, and what it lets through goes to the network. It learns from the
+network's own scores, not from the truth: what the network would not report need not be let through. Its mel
+bands are pairs of the network's, and its frames every other one, so a pool serves both.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.bank import HOP_SAMPLES, WINDOW_SAMPLES
+from models.compress.entry import NETWORK
+from models.compress.store import round_network, shorten_names, store_halves
+from models.compress.trigger_shapes import SHAPES, Trigger
+from models.export import check_company, write_onnx
+from models.features import RATE_HZ, log_mel
+from models.network import Network
+from models.pool import Pool
+from schemas.model import MODEL_FILE, SPEC_FILE, ModelInput, ModelOutput, ModelSpec, file_digest
+
+LABEL = "sound"
+SCORED_AT_ONCE = 512
+
+Tick = Callable[[int, float], None]
+"""Told the number of steps that are done and the last one's loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerSettings:
+    """How a trigger is trained."""
+
+    shape: str = "medium"
+    steps: int = 1200
+    batch: int = 256
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.01
+    missed: float = 3.0
+    """How much worse it is to miss what the network hears than to let nothing through."""
+    seed: int = 0
+
+
+def train_trigger(
+    pool: Pool,
+    usable: NDArray[np.int64],
+    network: Network,
+    thresholds: Mapping[str, float],
+    settings: TriggerSettings,
+    tick: Tick,
+) -> Trigger:
+    """Train a trigger on windows of a pool; after `repeat_exactly`, always to the same weights."""
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    targets = would_hear(pool, usable, network, thresholds)
+    trigger = Trigger(SHAPES[settings.shape])
+    optimiser = torch.optim.AdamW(
+        trigger.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.learning_rate, total_steps=settings.steps, pct_start=0.1
+    )
+    weight = torch.tensor(settings.missed)
+    trigger.train()
+    for step in range(settings.steps):
+        chosen = np.sort(rng.integers(len(usable), size=settings.batch))
+        logits = trigger.network(pool_features(_power(pool, usable[chosen])))[:, 0]
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, targets[chosen], pos_weight=weight)
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        schedule.step()
+        tick(step + 1, float(loss.detach()))
+    return trigger.eval()
+
+
+def would_hear(
+    pool: Pool, usable: NDArray[np.int64], network: Network, thresholds: Mapping[str, float]
+) -> Tensor:
+    """Return how surely a network reaches the threshold of any label in each window, `float32[N]`."""
+    at = torch.logit(torch.tensor(list(thresholds.values())))
+    said = []
+    with torch.inference_mode():
+        for rows in np.array_split(usable, -(-len(usable) // SCORED_AT_ONCE)):
+            above = network(log_mel(_power(pool, rows))) - at
+            said.append(torch.sigmoid(above.amax(dim=1)))
+    return torch.cat(said)
+
+
+def pool_features(power: Tensor) -> Tensor:
+    """Turn the network's power `float32[B, 49, 64]` into what the trigger sees, `float32[B, 1, 25, 32]`."""
+    frames = power[:, ::2]
+    return log_mel((frames[:, :, ::2] + frames[:, :, 1::2]) / 2)
+
+
+def export_trigger(trigger: Trigger, threshold: float, licence: str, directory: Path) -> ModelSpec:
+    """Write a trigger as a model directory with the one label `sound`, its weights kept as float16.
+
+    Raises:
+        ConfigurationError: it gives a window other scores in another batch.
+
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / MODEL_FILE
+    write_onnx(trigger.eval(), file)
+    graph = onnx.load(file)
+    round_network(graph, NETWORK)
+    store_halves(graph)
+    shorten_names(graph)
+    onnx.save(graph, file)
+    check_company(file)
+    spec = ModelSpec(
+        name=directory.resolve().parent.name,
+        version=directory.resolve().name,
+        sample_rate_hz=RATE_HZ,
+        window_samples=WINDOW_SAMPLES,
+        hop_samples=HOP_SAMPLES,
+        labels=(LABEL,),
+        thresholds={LABEL: threshold},
+        m=1,
+        n=1,
+        licence=licence,
+        digest=file_digest(file),
+        input=ModelInput(name="audio", dtype="int16"),
+        output=ModelOutput(name="scores", activation="none"),
+    )
+    (directory / SPEC_FILE).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return spec
+
+
+def _power(pool: Pool, rows: NDArray[np.int64]) -> Tensor:
+    return torch.from_numpy(pool.power[rows].astype(np.float32)).exp()

@@ -1,0 +1,73 @@
+"""Windows of mixed streams hold what their truth says, and nothing of two folds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.recordings import Heap, read_heap, with_generated
+from models.stage import Shares, Stage, StageSettings
+from tests.models.test_recordings import sources
+
+
+@pytest.fixture(name="heap")
+def _heap(tmp_path: Path) -> Heap:
+    return with_generated(read_heap(sources(tmp_path)), 6, tmp_path / "generated")
+
+
+def only(kind: str) -> StageSettings:
+    """Return settings under which one kind of window is drawn."""
+    none = dict.fromkeys(("alone", "pair", "stream", "nothing", "variety"), 0.0)
+    return StageSettings(shares=Shares(**(none | {kind: 1.0})))
+
+
+def test_the_same_seed_gives_the_same_windows(heap: Heap) -> None:
+    stage = Stage(heap, StageSettings())
+    one, again = ([stage.draw(rng)[0] for _ in range(5)] for rng in map(np.random.default_rng, (1, 1)))
+    assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["alone", "pair", "stream", "nothing", "variety"])
+def test_windows_are_a_second_long_and_within_full_scale(heap: Heap, kind: str) -> None:
+    stage, rng = Stage(heap, only(kind)), np.random.default_rng(2)
+    for _ in range(10):
+        sound, truth = stage.draw(rng)
+        assert sound.shape == (16_000,)
+        assert sound.dtype == np.float32
+        assert np.abs(sound).max() <= 1.0
+        assert truth.targets.shape == (4,)
+
+
+def test_a_recording_alone_is_its_class_and_of_its_fold(heap: Heap) -> None:
+    stage, rng = Stage(heap, only("alone")), np.random.default_rng(3)
+    for _ in range(10):
+        _, truth = stage.draw(rng)
+        assert truth.targets.sum() == 1.0
+        assert truth.fold in (1, 2)
+
+
+def test_what_is_in_nothing_is_known_to_be_nothing(heap: Heap) -> None:
+    stage, rng = Stage(heap, only("nothing")), np.random.default_rng(4)
+    truths = [stage.draw(rng)[1] for _ in range(10)]
+    assert all(truth.known and not truth.targets.any() for truth in truths)
+
+
+def test_ambiguous_sounds_are_not_known_to_be_nothing(heap: Heap) -> None:
+    ambiguous = tuple(r for r in heap.variety if r.label == "ambiguous")
+    stage, rng = Stage(replace(heap, variety=ambiguous), only("variety")), np.random.default_rng(5)
+    assert not any(stage.draw(rng)[1].known for _ in range(5))
+
+
+def test_streams_hold_events_in_part_and_in_full(heap: Heap) -> None:
+    stage, rng = Stage(heap, only("stream")), np.random.default_rng(6)
+    most = np.array([stage.draw(rng)[1].targets.max() for _ in range(80)])
+    assert np.count_nonzero(most == 1.0) > 30
+    assert np.count_nonzero((most > 0.0) & (most < 1.0)) > 0
+
+
+def test_alerts_are_heard_in_streams_without_belonging_to_a_fold(heap: Heap) -> None:
+    stage, rng = Stage(heap, only("stream")), np.random.default_rng(7)
+    truths = [stage.draw(rng)[1] for _ in range(80)]
+    assert any(truth.targets[2] for truth in truths)
+    assert any(truth.targets[3] for truth in truths)
