@@ -27,6 +27,8 @@ from schemas.model import MODEL_FILE, SPEC_FILE, ModelInput, ModelOutput, ModelS
 
 LABEL = "sound"
 SCORED_AT_ONCE = 512
+SHARPNESS = 3.0
+"""How quickly a window's target falls with the distance of its log-odds from the nearest threshold."""
 
 Tick = Callable[[int, float], None]
 """Told the number of steps that are done and the last one's loss."""
@@ -38,7 +40,7 @@ class TriggerSettings:
 
     shape: str = "medium"
     steps: int = 1200
-    batch: int = 256
+    batch: int = 160
     learning_rate: float = 4e-3
     weight_decay: float = 0.01
     missed: float = 3.0
@@ -88,7 +90,7 @@ def would_hear(
     with torch.inference_mode():
         for rows in np.array_split(usable, -(-len(usable) // SCORED_AT_ONCE)):
             above = network(log_mel(_power(pool, rows))) - at
-            said.append(torch.sigmoid(above.amax(dim=1)))
+            said.append(torch.sigmoid(SHARPNESS * above.amax(dim=1)))
     return torch.cat(said)
 
 

@@ -69,7 +69,7 @@ def _recipe(data: Path, run: Path, processes: int, bfloat16: bool) -> Recipe:
         fit=FitSettings(bfloat16=bfloat16),
         processes=processes,
     )
-    return Recipe(settings, *parted(sounds.held_out()))
+    return Recipe(settings, *parted(sounds.held_out(), sounds.training()))
 
 
 def _quick(recipe: Recipe) -> Recipe:

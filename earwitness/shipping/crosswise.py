@@ -25,6 +25,8 @@ from models.scenes.streams import Recorded, draw_streams
 VALIDATION_ALERTS = 24
 """Of each kind, in each fold, from the generator that training has: the other one only tests."""
 VALIDATION_SNR_DB = (-3.0, 12.0)
+CHOOSING_NOISE_HOURS = 2.0
+"""Of generated noise, by all folds together."""
 
 
 @dataclass(frozen=True, slots=True)

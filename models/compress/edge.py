@@ -47,7 +47,10 @@ def export_ort(entry: Entry, directory: Path) -> Exported:
         ort = beside / ORT_FILE
         _convert(entry.file, ort)
         logging.getLogger("ort_format_model.utils").setLevel(logging.WARNING)
-        create_config_from_models([ort], beside / CONFIG_FILE, enable_type_reduction=True)
+        config = beside / CONFIG_FILE
+        create_config_from_models([ort], config, enable_type_reduction=True)
+        # It names the file by where it was made.
+        config.write_text(config.read_text("utf-8").replace(str(ort), ORT_FILE), "utf-8")
         (beside / SPEC_FILE).write_bytes((entry.directory / SPEC_FILE).read_bytes())
         difference = _difference(entry, ort)
         if not difference <= TOLERANCE:
