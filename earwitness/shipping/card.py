@@ -143,10 +143,11 @@ def _accuracy(of: Figures) -> str:
         for seed, each in of["by_seed"].items()
     ]
     first = next(iter(of["by_seed"].values()))
+    seeds = "one seed" if len(rows) == 1 else f"{len(rows)} seeds"
     return (
-        f"Ten classes, 4 folds: **{of['mean']:.3f}, the mean of {len(rows)} seed{'s' if len(rows) > 1 else ''}** "
-        f"(standard deviation {of['spread']:.3f}). Each recording was guessed by a network that was trained without its "
-        "fold; the networks share what they learned first, of sound that is in no fold.\n\n"
+        f"Ten classes, 4 folds: **{of['mean']:.3f}, the mean of {seeds}** (standard deviation "
+        f"{of['spread']:.3f}). Each recording was guessed by a network that was trained without its fold; "
+        "the networks share what they learned first, of sound that is in no fold.\n\n"
         + _table(("seed", *(f"fold {fold}" for fold in folds), "mean", "all recordings"), rows)
         + "\nConfusion of the first seed (rows: what it is; columns: what was said, in the same order):\n\n"
         + _confusion(first["confusion"])
