@@ -26,6 +26,8 @@ from models.pool import Pool
 from schemas.model import MODEL_FILE, SPEC_FILE, ModelInput, ModelOutput, ModelSpec, file_digest
 
 LABEL = "sound"
+SILENT = 4
+"""Windows of each batch that are digital silence."""
 SCORED_AT_ONCE = 512
 SHARPNESS = 3.0
 """How quickly a window's target falls with the distance of its log-odds from the nearest threshold."""
@@ -71,8 +73,10 @@ def train_trigger(
     trigger.train()
     for step in range(settings.steps):
         chosen = np.sort(rng.integers(len(usable), size=settings.batch))
-        logits = trigger.network(pool_features(_power(pool, usable[chosen])))[:, 0]
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, targets[chosen], pos_weight=weight)
+        power, wanted = _power(pool, usable[chosen]), targets[chosen]
+        power[:SILENT], wanted[:SILENT] = 0.0, 0.0
+        logits = trigger.network(pool_features(power))[:, 0]
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
