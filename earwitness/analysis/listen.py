@@ -28,7 +28,7 @@ from processors.log import LogReader, Record
 from processors.replay import Stop, Stretch, lead_s
 from schemas.errors import EarwitnessError, StopError
 
-QUEUED, LOOK_S, JOIN_S = 1000, 0.2, 5.0
+QUEUED, LOOK_S, JOIN_S, CLOSE_S = 1000, 0.2, 5.0, 60.0
 PACED_IN_S = 3.0
 """A paced replay begins in a moment: its processes have to start."""
 ReadSettings = Callable[[], Settings]
@@ -87,6 +87,8 @@ def _in_processes(settings: ReadSettings, jobs: Sequence[Job], stop: Event) -> I
         process.start()
     try:
         yield from _gathered(processes, queue, lambda: halt.set() if stop.is_set() else None)
+        for process in processes:  # a file of scores is whole when its writer has ended
+            process.join(CLOSE_S)
     finally:
         halt.set()
         queue.cancel_join_thread()

@@ -173,7 +173,7 @@ def test_a_window_of_another_length_is_refused_and_the_next_one_is_scored(served
 
 def test_the_server_says_which_model_it_runs(served: Served) -> None:
     config = served.client.get_model_config("earwitness-small").config
-    assert config.parameters["earwitness.digest.1"].string_value == read_spec(SHIPPED).digest
+    assert config.parameters["earwitness.digest.2"].string_value == read_spec(SHIPPED).digest
     assert config.parameters["earwitness.runtime"].string_value == "onnxruntime/cpu"
     assert f"SHA-256 {read_spec(SHIPPED).digest}" in served.server.log_file.read_text("utf-8")
 
