@@ -15,10 +15,7 @@ from torch import nn
 from models.bank import HOP_SAMPLES, WINDOW_SAMPLES
 from models.features import RATE_HZ
 from models.network import Model
-from models.session import check_company as check_company
-from models.session import check_silence, noise
-from models.session import open_session as open_session
-from models.session import score as score
+from models.session import check_company, check_silence, noise, open_session, score
 from schemas.errors import ConfigurationError
 from schemas.model import MODEL_FILE, SPEC_FILE, ModelInput, ModelOutput, ModelSpec, file_digest
 
@@ -49,9 +46,7 @@ def export(model: Model, rule: Rule, licence: str, directory: Path) -> ModelSpec
     path = directory / MODEL_FILE
     write_onnx(model.eval(), path)
     _check(model, rule, path)
-    spec = _spec(rule, licence, path)
-    (directory / SPEC_FILE).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return spec
+    return write_spec(rule, licence, directory)
 
 
 def write_onnx(model: nn.Module, path: Path) -> None:
@@ -82,10 +77,12 @@ def _check(model: Model, rule: Rule, path: Path) -> None:
     check_silence(path, list(rule.thresholds.values()))
 
 
-def _spec(rule: Rule, licence: str, path: Path) -> ModelSpec:
-    return ModelSpec(
-        name=path.parent.parent.name,
-        version=path.parent.name,
+def write_spec(rule: Rule, licence: str, directory: Path) -> ModelSpec:
+    """Write and return the spec of a graph that `write_onnx` wrote."""
+    named = directory.resolve()
+    spec = ModelSpec(
+        name=named.parent.name,
+        version=named.name,
         sample_rate_hz=RATE_HZ,
         window_samples=WINDOW_SAMPLES,
         hop_samples=HOP_SAMPLES,
@@ -94,7 +91,9 @@ def _spec(rule: Rule, licence: str, path: Path) -> ModelSpec:
         m=rule.m,
         n=rule.n,
         licence=licence,
-        digest=file_digest(path),
+        digest=file_digest(directory / MODEL_FILE),
         input=ModelInput(name="audio", dtype="int16"),
         output=ModelOutput(name="scores", activation="none"),
     )
+    (directory / SPEC_FILE).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return spec

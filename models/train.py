@@ -49,7 +49,7 @@ POOL, VARIETY_POOL, PRETRAINED = "pool", "variety-pool", "pretrained"
 ONLY_VARIETY = Shares(alone=0.0, pair=0.0, stream=0.0, nothing=0.0, variety=1.0)
 
 Say = Callable[[str, int, int, float], None]
-"""Told what is being done, how many steps of how many are done, and the loss."""
+"""Told what is being done, how many steps of how many are done, and the loss, or not a number."""
 
 
 @dataclass(frozen=True, slots=True)

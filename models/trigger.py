@@ -15,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.bank import HOP_SAMPLES, WINDOW_SAMPLES
 from models.compress.entry import NETWORK
 from models.compress.store import round_network, shorten_names, store_halves
 from models.compress.trigger_shapes import SHAPES, Trigger
-from models.export import check_company, write_onnx
-from models.features import RATE_HZ, log_mel
+from models.export import Rule, write_onnx, write_spec
+from models.features import log_mel
 from models.network import Network
 from models.pool import Pool
-from schemas.model import MODEL_FILE, SPEC_FILE, ModelInput, ModelOutput, ModelSpec, file_digest
+from models.session import check_company
+from schemas.model import MODEL_FILE, ModelSpec
 
 LABEL = "sound"
 SILENT = 4
@@ -120,23 +120,7 @@ def export_trigger(trigger: Trigger, threshold: float, licence: str, directory: 
     shorten_names(graph)
     onnx.save(graph, file)
     check_company(file)
-    spec = ModelSpec(
-        name=directory.resolve().parent.name,
-        version=directory.resolve().name,
-        sample_rate_hz=RATE_HZ,
-        window_samples=WINDOW_SAMPLES,
-        hop_samples=HOP_SAMPLES,
-        labels=(LABEL,),
-        thresholds={LABEL: threshold},
-        m=1,
-        n=1,
-        licence=licence,
-        digest=file_digest(file),
-        input=ModelInput(name="audio", dtype="int16"),
-        output=ModelOutput(name="scores", activation="none"),
-    )
-    (directory / SPEC_FILE).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return spec
+    return write_spec(Rule({LABEL: threshold}, 1, 1), licence, directory)
 
 
 def _power(pool: Pool, rows: NDArray[np.int64]) -> Tensor:

@@ -27,8 +27,6 @@ VALIDATION_ALERTS = 24
 VALIDATION_SNR_DB = (-3.0, 12.0)
 ALERTS_PER_HOUR = 30.0
 """To miss an alarm is worse than to hear one that is none."""
-CHOOSING_NOISE_HOURS = 2.0
-"""Of generated noise, by all folds together."""
 
 
 @dataclass(frozen=True, slots=True)

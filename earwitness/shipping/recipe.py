@@ -9,7 +9,7 @@ measuring and the triggers, is. The cards are written from the run's figures.jso
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -43,12 +43,9 @@ from models.network import Model, Network
 from models.pool import open_pool
 from models.recordings import Heap, Recording, read_heap
 from models.scenes.streams import draw_alarms, draw_streams
-from models.train import POOL, Job, Trained, TrainSettings, train
+from models.train import POOL, Job, Say, Trained, TrainSettings, train
 from models.trigger import TriggerSettings, export_trigger, train_trigger
 from schemas.model import ModelSpec, read_spec
-
-Say = Callable[[str, int, int, float], None]
-"""Told what is being done, how many steps of how many are done, and the loss, or not a number."""
 
 FIGURES = "figures.json"
 TRIGGER, TRIGGER_VERSION = "earwitness-trigger", "1"

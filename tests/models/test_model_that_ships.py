@@ -10,8 +10,8 @@ from earwitness.shipping.card import CARD_FILE, LIMITS
 from models import catalogue
 from models.dataset import PCM, to_pcm
 from models.evaluate import windows_of
-from models.export import open_session, score
 from models.generate import ALERTS
+from models.session import open_session, score
 from producers.sources import sounds
 from schemas.model import MODEL_FILE, ModelSpec, read_spec
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.export import open_session, score
 from models.fit import FitSettings
 from models.recordings import Sources
+from models.session import open_session, score
 from models.train import Job, TrainSettings, folder_digest, train
 from schemas.errors import ConfigurationError
 from schemas.model import MODEL_FILE, read_spec
