@@ -168,7 +168,9 @@ class Publisher:
         except KafkaException as exc:
             if _too_large(exc.args[0]) and _shorten(output):
                 return self._produce(output)
-            self._on_failure(DeliveryError(f"cannot publish to {topic}[{output.partition}]: {exc}"))
+            self._on_failure(
+                DeliveryError(f"cannot publish to {topic}[{output.partition}]: {exc.args[0].str()}")
+            )
             return False
         self._in_flight += 1
         return True
