@@ -354,6 +354,7 @@ class Settings(BaseSettings):
             "hop_samples": hop,
             "m": m,
             "n": n,
+            "m_of_n": None if self.model.m or self.model.n else spec.m_of_n,
             "thresholds": {**spec.thresholds, **self.model.thresholds},
         }
         try:

@@ -154,9 +154,19 @@ def takes_of(heap: Heap, speeds: Sequence[float], variety: int, seed: int) -> Ta
     """Prepare every recording at several speeds, and some of the variety at its own."""
     by_file = {r.file: _at_speeds(r, heap.labels, speeds) for r in heap.labelled + heap.backgrounds}
     plain = [r for r in heap.variety if r.label not in AMBIGUOUS]
-    some = np.random.default_rng(seed).permutation(len(plain))[:variety]
-    once = [*heap.alerts, *heap.generated, *(plain[i] for i in some)]
+    once = [*heap.alerts, *heap.generated, *_some(plain, variety, np.random.default_rng(seed))]
     return Takes(heap, by_file | {r.file: _at_speeds(r, heap.labels, (1.0,)) for r in once})
+
+
+def _some(recordings: Sequence[Recording], count: int, rng: np.random.Generator) -> list[Recording]:
+    """Choose about `count`, of each label as many: there are more spoken words than anything else."""
+    labels = sorted({r.label for r in recordings})
+    share = -(-count // max(1, len(labels)))
+    chosen: list[Recording] = []
+    for label in labels:
+        of_label = [r for r in recordings if r.label == label]
+        chosen += [of_label[i] for i in rng.permutation(len(of_label))[:share]]
+    return chosen
 
 
 def _at_speeds(recording: Recording, labels: Sequence[str], speeds: Sequence[float]) -> list[Take]:

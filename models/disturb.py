@@ -27,9 +27,9 @@ CODECS = (("WAV", "ULAW"), ("WAV", "GSM610"), ("MP3", "MPEG_LAYER_III"), ("OGG",
 class Chances:
     """How often each disturbance happens to a sound."""
 
-    room: float = 0.35
+    room: float = 0.4
     equaliser: float = 0.6
-    band: float = 0.1
+    band: float = 0.15
     codec: float = 0.12
     clipping: float = 0.08
 

@@ -17,7 +17,7 @@ from models.features import RATE_HZ
 from models.network import Model
 from models.session import check_company, check_silence, noise, open_session, score
 from schemas.errors import ConfigurationError
-from schemas.model import MODEL_FILE, SPEC_FILE, ModelInput, ModelOutput, ModelSpec, file_digest
+from schemas.model import MODEL_FILE, SPEC_FILE, ModelInput, ModelOutput, ModelSpec, MOfN, file_digest
 
 OPSET = 17
 TOLERANCE = 1e-4
@@ -26,12 +26,13 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When a label counts: its threshold in a window, and m of n windows."""
+    """When a label counts: its threshold in a window, and m of n windows, some labels' own."""
 
     thresholds: dict[str, float]
     """Of every label, in the order of the model's outputs."""
     m: int = 2
     n: int = 3
+    own: dict[str, MOfN] | None = None
 
 
 def export(model: Model, rule: Rule, licence: str, directory: Path) -> ModelSpec:
@@ -90,6 +91,7 @@ def write_spec(rule: Rule, licence: str, directory: Path) -> ModelSpec:
         thresholds=rule.thresholds,
         m=rule.m,
         n=rule.n,
+        m_of_n=rule.own,
         licence=licence,
         digest=file_digest(directory / MODEL_FILE),
         input=ModelInput(name="audio", dtype="int16"),

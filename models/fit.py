@@ -30,7 +30,7 @@ Tick = Callable[[int, float], None]
 class FitSettings:
     """How long and how fast one network is trained."""
 
-    steps: int = 2000
+    steps: int = 5000
     batch: int = 80
     pool_share: float = 0.6
     """Of a batch: windows of the pool."""

@@ -183,13 +183,31 @@ def _melody(rng: Rng, size: int) -> Sound:
 
 
 def _beeps(rng: Rng, size: int) -> Sound:
-    """Beeps that no alarm makes: other pitches than a sounder's, few in a row, warbling, or rising."""
-    time_s = np.arange(size) / RATE_HZ
+    """Beeps that no alarm makes: other pitches than a sounder's, or a sounder's but short and far apart.
+
+    The others are few in a row, warbling, or, as of a vehicle that reverses, as long as their pauses.
+    """
+    time_s, kind = np.arange(size) / RATE_HZ + rng.uniform(0.0, 4.0), rng.random()
+    if kind < 0.35:
+        sounder = rng.uniform(2400.0, 3900.0) if rng.random() < 0.8 else rng.uniform(440.0, 620.0)
+        return _tone(rng, np.full(size, sounder)) * _smooth(_seldom(rng, time_s))
+    if kind < 0.5:
+        pulse_s = rng.uniform(0.25, 0.6)
+        on = time_s % (2 * pulse_s) < pulse_s
+        return _tone(rng, np.full(size, rng.uniform(900.0, 2200.0))) * _smooth(on.astype(float))
     hz = float(rng.choice([rng.uniform(700.0, 2300.0), rng.uniform(3900.0, 6000.0)]))
     period_s, share = rng.uniform(0.15, 2.5), rng.uniform(0.1, 0.6)
     on = ((time_s % period_s) < share * period_s) & (time_s % rng.uniform(2.0, 8.0) < rng.uniform(0.5, 3.0))
     warble = 1 + (0.1 * np.sign(np.sin(2 * np.pi * 20.0 * time_s)) if rng.random() < 0.3 else 0.0)
     return _tone(rng, np.full(size, hz) * warble) * _smooth(on.astype(float))
+
+
+def _seldom(rng: Rng, time_s: Sound) -> Sound:
+    """Open a gate once to four times for a moment, then not for a second or more: timers, low batteries."""
+    pulse_s = np.exp(rng.uniform(np.log(0.02), np.log(0.25)))
+    pulses, every_s = int(rng.integers(1, 5)), pulse_s * rng.uniform(1.5, 3.0)
+    at = time_s % (pulses * every_s + rng.uniform(1.0, 4.0))
+    return np.asarray((at < pulses * every_s) & (at % every_s < pulse_s), float)
 
 
 def _steady_tones(rng: Rng, size: int) -> Sound:

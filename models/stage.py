@@ -38,11 +38,11 @@ PULL = 0.3
 class Shares:
     """How the windows are made up; they sum to 1."""
 
-    alone: float = 0.20
-    pair: float = 0.08
-    stream: float = 0.46
-    nothing: float = 0.10
-    variety: float = 0.16
+    alone: float = 0.22
+    pair: float = 0.09
+    stream: float = 0.40
+    nothing: float = 0.12
+    variety: float = 0.17
 
     def draw(self, rng: Rng) -> str:
         """Draw a kind of window."""
@@ -61,7 +61,7 @@ class StageSettings:
     alert_snr_db: tuple[float, float] = (-8.0, 20.0)
     alert_share: float = 0.3
     """Of the events of a stream."""
-    alert_room: float = 0.6
+    alert_room: float = 0.7
     """Share of alerts that sound in a room of their own, which the background is not in."""
     level_dbfs: tuple[float, float] = (-45.0, -3.0)
 

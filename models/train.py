@@ -79,10 +79,10 @@ class TrainSettings:
     pretrain_steps: int = 5000
     """On the variety alone, once for all trainings; 0 for none."""
     pretrain_windows: int = 40_000
-    generated: int = 1800
+    generated: int = 3000
     """Sounds that are generated to train on."""
-    variety: int = 1000
-    """Recordings of the variety that are mixed anew in every step."""
+    variety: int = 1800
+    """Recordings of the variety that are mixed anew in every step, of each of its labels as many."""
     processes: int = 1
 
     def __post_init__(self) -> None:

@@ -41,7 +41,7 @@ class TriggerSettings:
     """How a trigger is trained."""
 
     shape: str = "medium"
-    steps: int = 1200
+    steps: int = 2000
     batch: int = 160
     learning_rate: float = 4e-3
     weight_decay: float = 0.01

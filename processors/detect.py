@@ -4,6 +4,8 @@
     active     . . # # # . . . . #          at least m of the last n windows reached
     detection      [=====)       [=        a maximal run of active windows, cut at segments
 
+A label may have an m and an n of its own; the memory is as long as the largest n.
+
 No score older than n windows decides anything, so a worker that takes over hears n windows and knows where
 it stands. Windows that were active then have been published by whoever it took over from: nothing is said of
 them until they stop or a segment boundary (a multiple of `segment_windows`) passes.
@@ -12,6 +14,7 @@ them until they stop or a segment boundary (a multiple of `segment_windows`) pas
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,9 +68,10 @@ class Detector:
     """
 
     def __init__(self, decision: Decision, unknown_until: int | None) -> None:
-        self._m, self._segment_windows = decision.spec.m, decision.rules.segment_windows
+        spec, self._segment_windows = decision.spec, decision.rules.segment_windows
+        self._m_of_n = [spec.m_of_n_of(label) for label in spec.labels]
         self._thresholds = decision.thresholds
-        self._reached: deque[frozenset[int]] = deque(maxlen=decision.spec.n)
+        self._reached: deque[frozenset[int]] = deque(maxlen=spec.n)
         self._unknown_until = unknown_until
         self._active = _NOTHING
         self._unsaid: set[int] = set()
@@ -104,7 +108,11 @@ class Detector:
         if not any(self._reached):
             return _NOTHING
         once = frozenset[int]().union(*self._reached)
-        return frozenset(x for x in once if sum(x in reached for reached in self._reached) >= self._m)
+        return frozenset(x for x in once if self._is_active(x))
+
+    def _is_active(self, label: int) -> bool:
+        m, n = self._m_of_n[label]
+        return sum(label in reached for reached in islice(reversed(self._reached), n)) >= m
 
     def _follow(
         self, label: int, window: Window, scores: Scores | None, was_active: bool

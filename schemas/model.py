@@ -33,6 +33,7 @@ MAX_SPEC_BYTES = 16 << 20
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Label = Annotated[str, Field(min_length=1, max_length=128)]
 Probability = Annotated[float, Field(gt=0.0, le=1.0)]
+MOfN = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
 
 class _Frozen(BaseModel):
@@ -50,7 +51,7 @@ class _Lean(_Frozen):
         return {key: value for key, value in write(self).items() if value is not None or key not in _LATER}
 
 
-_LATER = frozenset({"rank", "columns", "width"})
+_LATER = frozenset({"rank", "columns", "width", "m_of_n"})
 
 
 class ModelInput(_Lean):
@@ -101,7 +102,7 @@ class ModelOutput(_Lean):
         return self
 
 
-class ModelSpec(_Frozen):
+class ModelSpec(_Lean):
     """All that a processor needs to know of a model, and all of it decides what is detected."""
 
     name: Name
@@ -115,6 +116,8 @@ class ModelSpec(_Frozen):
     m: Annotated[int, Field(ge=1)]
     n: Annotated[int, Field(ge=1, le=1000)]
     """A label is active where at least m of the last n windows reached its threshold."""
+    m_of_n: dict[Label, MOfN] | None = None
+    """Labels with an m and an n of their own; none looks at more windows than the n of all."""
     licence: str
     digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """SHA-256 of model.onnx, in hex."""
@@ -135,11 +138,18 @@ class ModelSpec(_Frozen):
             )
         if self.m > self.n:
             raise ValueError(f"m {self.m} of n {self.n} windows can never be reached")
+        for label, (m, n) in (self.m_of_n or {}).items():
+            if not m <= n <= self.n:
+                raise ValueError(
+                    f"m_of_n of {label}: m {m} is more than n {n}, or n more than all labels' {self.n}"
+                )
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels has the same label twice")
         if set(self.thresholds) != set(self.labels):
             odd = sorted(set(self.thresholds) ^ set(self.labels))
             raise ValueError(f"thresholds and labels disagree about {odd}")
+        if odd := sorted(set(self.m_of_n or ()) - set(self.labels)):
+            raise ValueError(f"m_of_n has {odd}, which are no labels")
         if self.output.columns is not None and set(self.output.columns) != set(self.labels):
             odd = sorted(set(self.output.columns) ^ set(self.labels))
             raise ValueError(f"output.columns and labels disagree about {odd}")
@@ -149,6 +159,10 @@ class ModelSpec(_Frozen):
     def reference(self) -> str:
         """Name and version, as a catalogue has them: `earwitness-small/2`."""
         return f"{self.name}/{self.version}"
+
+    def m_of_n_of(self, label: str) -> MOfN:
+        """Return m and n of a label."""
+        return (self.m_of_n or {}).get(label, (self.m, self.n))
 
     @property
     def raw_width(self) -> int:

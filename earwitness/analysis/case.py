@@ -60,15 +60,15 @@ class Case:
             "window_start_us": best.window.start_us,
             "model": self._model,
         }
-        most = self._most_reached(at)
-        if most >= spec.m:
+        most, (m, n) = self._most_reached(at), spec.m_of_n_of(label)
+        if most >= m:
             yield Finding(Reason.NOT_PUBLISHED, self._not_published(label), facts)
         elif score >= self.decision.thresholds[at]:
             text = (
-                f"{label} reached {facts['threshold']:g} in {most} of {spec.n} windows with {self._model}; "
-                f"{spec.m} are needed"
+                f"{label} reached {facts['threshold']:g} in {most} of {n} windows with {self._model}; "
+                f"{m} are needed"
             )
-            yield Finding(Reason.M_OF_N, text, {**facts, "reached": most, "m": spec.m, "n": spec.n})
+            yield Finding(Reason.M_OF_N, text, {**facts, "reached": most, "m": m, "n": n})
         else:
             yield from self._others(label)
             yield _below(facts, spec.thresholds[label] - score)
@@ -79,7 +79,8 @@ class Case:
 
     def _most_reached(self, at: int) -> int:
         """Return in how many of n windows, up to one that is asked about, the threshold was reached."""
-        asked, n, threshold = set(self._asked()), self.decision.spec.n, self.decision.thresholds[at]
+        asked, threshold, spec = set(self._asked()), self.decision.thresholds[at], self.decision.spec
+        _, n = spec.m_of_n_of(spec.labels[at])
         reached = [slot.scores is not None and bool(slot.scores[at] >= threshold) for slot in self.slots]
         ends = [k for k, slot in enumerate(self.slots) if slot in asked]
         return max((sum(reached[max(0, k - n + 1) : k + 1]) for k in ends), default=0)

@@ -202,7 +202,7 @@ def _report(
     spec = evidence.spec
     if choice is not None:
         spec = write_choice(part.model, choice)
-        decided = evidence.decided_by(spec.thresholds, spec.m, spec.n)
+        decided = evidence.decided_by(spec)
         figures = replace(measure(decided, settings), robustness=figures.robustness)
     data = {
         "folders": [str(folder) for folder in folders],

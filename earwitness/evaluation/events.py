@@ -19,6 +19,7 @@ from earwitness.evaluation import sed
 from earwitness.evaluation.clips import f1_of
 from earwitness.evaluation.heard import Heard, joined
 from earwitness.evaluation.sed import Truth
+from schemas.model import MOfN
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -179,13 +180,15 @@ def _psds(scenes: Sequence[Scene], settings: PsdsSettings) -> tuple[float, dict[
     return float(value), {label: float(by_label[name]) for label, name in names_of(scenes).items()}
 
 
-def curves(scenes: Sequence[Scene], m: int | None = None, n: int | None = None) -> "dict[str, DataFrame]":
-    """Return each stream's curves, by m of n windows: by default the model's; columns as by `names_of`."""
+def curves(scenes: Sequence[Scene], m_of_n: MOfN | None = None) -> "dict[str, DataFrame]":
+    """Return each stream's curves, by m of n windows: by default each label's; columns as by `names_of`."""
     names, frames = names_of(scenes), {}
     for name, scene in _named(scenes):
         heard = scene.heard
-        spec = heard.spec
-        columns = {code: heard.curve(label, m or spec.m, n or spec.n) for label, code in names.items()}
+        columns = {
+            code: heard.curve(label, *(m_of_n or heard.spec.m_of_n_of(label)))
+            for label, code in names.items()
+        }
         times = next(iter(columns.values()))[0]
         frames[name] = sed.frame(times, {code: values for code, (_, values) in columns.items()})
     return frames

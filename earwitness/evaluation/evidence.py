@@ -86,22 +86,22 @@ class Evidence:
     counts: Mapping[str, tuple[int, int]]
     """Of each source of negatives how many recordings were heard, and were left out."""
 
-    def decided_by(self, thresholds: Mapping[str, float], m: int, n: int) -> "Evidence":
-        """Return what would have been detected with other thresholds and another m of n."""
+    def decided_by(self, spec: ModelSpec) -> "Evidence":
+        """Return what would have been detected by a spec with other thresholds and other m of n."""
 
         def again(heard: Heard) -> Heard:
-            return heard.decided_by(thresholds, m, n)
+            return heard.decided_by(spec)
 
         def scenes(old: Iterable[Scene]) -> tuple[Scene, ...]:
             return tuple(replace(scene, heard=again(scene.heard)) for scene in old)
 
         return replace(
             self,
-            spec=self.spec.model_copy(update={"thresholds": dict(thresholds), "m": m, "n": n}),
+            spec=spec,
             clips=tuple(replace(clip, heard=again(clip.heard)) for clip in self.clips),
             scenes=scenes(self.scenes),
             alarms={snr_db: scenes(old) for snr_db, old in self.alarms.items()},
-            negatives=tuple(replace(n_, heard=again(n_.heard)) for n_ in self.negatives),
+            negatives=tuple(replace(of, heard=again(of.heard)) for of in self.negatives),
         )
 
 

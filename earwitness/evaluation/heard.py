@@ -7,7 +7,7 @@ activity    the m-th highest of a label's last n scores: the highest threshold a
 curve       |----|----|----|----|            the highest activity of the windows that hold a moment
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -102,15 +102,14 @@ class Heard:
             np.maximum.at(values, firsts[held] + step, reach[held])
         return bounds / self.rate_hz, values
 
-    def decided_by(self, thresholds: Mapping[str, float], m: int, n: int) -> "Heard":
-        """Return what would have been detected with other thresholds and another m of n."""
-        spec = self.spec.model_copy(update={"thresholds": dict(thresholds), "m": m, "n": n})
-        found = [f for label in spec.labels for f in self._found(label, thresholds[label], m, n)]
+    def decided_by(self, spec: ModelSpec) -> "Heard":
+        """Return what would have been detected by a spec with other thresholds and other m of n."""
+        found = [f for label in spec.labels for f in self._found(label, spec)]
         return replace(self, spec=spec, found=tuple(sorted(found, key=lambda f: (f.start_s, f.label))))
 
-    def _found(self, label: str, threshold: float, m: int, n: int) -> Iterator[Found]:
-        times, values = self.curve(label, m, n)
-        reached = np.pad(values >= np.float32(threshold), 1).astype(np.int8)
+    def _found(self, label: str, spec: ModelSpec) -> Iterator[Found]:
+        times, values = self.curve(label, *spec.m_of_n_of(label))
+        reached = np.pad(values >= np.float32(spec.thresholds[label]), 1).astype(np.int8)
         steps = np.diff(reached)
         for first, last in zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1), strict=True):
             yield Found(label, float(times[first]), float(times[last]), float(values[first:last].max()))

@@ -37,7 +37,7 @@ class Report:
         clips = figures.clips
         return {
             "model": {"name": spec.name, "version": spec.version, "digest": spec.digest}
-            | {"thresholds": spec.thresholds, "m": spec.m, "n": spec.n},
+            | {"thresholds": spec.thresholds, "m": spec.m, "n": spec.n, "m_of_n": spec.m_of_n},
             "data": dict(self.data),
             "settings": asdict(self.settings),
             "accuracy": clips.accuracy.value,
@@ -96,7 +96,7 @@ def _summary(report: Report) -> Table:
         found = figures.calibration
         tempered = f"{found.expected_error_tempered:.3f} at temperature {found.temperature:.2f}"
         rows.append(("calibration error", f"{found.expected_error:.3f}, {tempered}"))
-    return f"{spec.reference}, {spec.m} of {spec.n} windows", ("", ""), rows
+    return spec.reference, ("", ""), rows
 
 
 def _unknown(counts: Mapping[str, int]) -> str:
@@ -116,13 +116,24 @@ def _labels(report: Report) -> Table:
             (
                 label,
                 f"{spec.thresholds[label]:.2f}",
+                "{} of {}".format(*spec.m_of_n_of(label)),
                 *(("", "", "") if clip is None else map(_number, (clip.precision, clip.recall, clip.f1))),
                 "" if found is None else f"{found.tp}/{found.fp}/{found.fn}",
                 "" if found is None else _number(found.f1),
                 "" if rate.per_hour is None else f"{rate.per_hour:.2f} (< {rate.upper_per_hour:.2f})",
             )
         )
-    columns = ("label", "threshold", "precision", "recall", "F1", "events tp/fp/fn", "event F1", "false/h")
+    columns = (
+        "label",
+        "threshold",
+        "windows",
+        "precision",
+        "recall",
+        "F1",
+        "events tp/fp/fn",
+        "event F1",
+        "false/h",
+    )
     return "By label", columns, rows
 
 
@@ -139,6 +150,7 @@ def _choice(choice: Choice) -> Table:
         (
             label,
             f"{of.threshold:.2f}",
+            f"{of.m} of {of.n}",
             _number(of.event_f1),
             f"{of.false_alarms_per_hour:.2f}" + ("" if of.kept else "  more than its share"),
         )
@@ -146,9 +158,9 @@ def _choice(choice: Choice) -> Table:
     ]
     title = (
         f"Chosen for at most {choice.allowed_per_hour:g} false alarms an hour, on {choice.hours:.2f} h: "
-        f"{choice.m} of {choice.n} windows, {choice.false_alarms_per_hour:.2f} an hour"
+        f"{choice.false_alarms_per_hour:.2f} an hour"
     )
-    return title, ("label", "threshold", "event F1", "false/h"), rows
+    return title, ("label", "threshold", "windows", "event F1", "false/h"), rows
 
 
 def share_text(share: Share) -> str:

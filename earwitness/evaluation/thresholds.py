@@ -1,11 +1,11 @@
 """Validation streams and negatives, heard -> thresholds and m of n that keep false alarms at a stated rate.
 
-For every m of n that may be, and every label: of the thresholds from 0.05 to 0.99 from which on the label
+For every label and every m of n that may be: of the thresholds from 0.05 to 0.99 from which on the label
 stays within its share of the rate on the negatives, at every higher one too, the one with the best event F1
-on the streams; the middle of those that are equally good. A label without an event keeps the model's own
-threshold, or has the first higher one that stays within its share. What lasts is a false alarm for each 10 s
-that it has begun: a label that is always on is no single one. Then one m of n for all labels, as a spec has
-it: of those with which most labels stay within their share, the one with the best mean F1.
+on the streams; the middle of those that are equally good. Of these the m of n with the best F1, and of equal
+ones the quickest. A label without an event keeps the model's own threshold and m of n, or has the first
+threshold, and then the first m of n, with which it stays within its share. What lasts is a false alarm for
+each 10 s that it has begun: a label that is always on is no single one.
 
 Pass only what the model never learned from: a network's scores on its own training data say nothing. Several
 networks of one cross-validation may be given together, each with what it had not heard.
@@ -24,11 +24,23 @@ from earwitness.evaluation.events import EventSettings, Scene, collars, curves, 
 from earwitness.evaluation.heard import Heard, segments
 from models.catalogue import CATALOGUE
 from schemas.errors import ConfigurationError
-from schemas.model import SPEC_FILE, ModelSpec, read_spec
+from schemas.model import SPEC_FILE, ModelSpec, MOfN, read_spec
 
 LOWEST, HIGHEST, STEPS = 0.05, 0.99, 95
-WAYS = ((1, 1), (1, 2), (2, 2), (2, 3), (2, 4), (3, 4), (3, 5))
-"""The m of n that are tried."""
+WAYS: tuple[MOfN, ...] = (
+    (1, 1),
+    (1, 2),
+    (2, 2),
+    (2, 3),
+    (3, 3),
+    (2, 4),
+    (3, 4),
+    (3, 5),
+    (4, 5),
+    (4, 6),
+    (5, 7),
+)
+"""The m of n that are tried, quick ones first."""
 
 Grid = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -36,12 +48,14 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class LabelChoice:
-    """What was chosen for a label, and how it does on what it was chosen by.
+    """What was chosen for a label, with m of n windows, and how it does on what it was chosen by.
 
     `event_f1` is None where no stream has an event of it. `kept` is false where even the highest threshold
     gives more false alarms than the label's share.
     """
 
+    m: int
+    n: int
     threshold: float
     event_f1: float | None
     false_alarms: int
@@ -51,10 +65,8 @@ class LabelChoice:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Thresholds and m of n; `hours` is how much of negatives they were chosen on."""
+    """Thresholds and m of n of each label; `hours` is how much of negatives they were chosen on."""
 
-    m: int
-    n: int
     labels: dict[str, LabelChoice]
     macro_event_f1: float | None
     false_alarms_per_hour: float
@@ -66,13 +78,34 @@ class Choice:
         """The threshold of every label."""
         return {label: chosen.threshold for label, chosen in self.labels.items()}
 
+    @property
+    def m_of_n(self) -> tuple[int, int, dict[str, MOfN] | None]:
+        """The m and the n of the label that looks at most windows, and those of the labels with others."""
+        n, m = max((of.n, of.m) for of in self.labels.values())
+        own = {label: (of.m, of.n) for label, of in self.labels.items() if (of.m, of.n) != (m, n)}
+        return m, n, own or None
+
+    def into(self, spec: ModelSpec) -> ModelSpec:
+        """Return a spec with what was chosen, and with everything else as it is.
+
+        Raises:
+            ConfigurationError: it is not that of these labels.
+
+        """
+        m, n, own = self.m_of_n
+        given = spec.model_dump() | {"thresholds": self.thresholds, "m": m, "n": n, "m_of_n": own}
+        try:
+            return ModelSpec.model_validate(given)
+        except ValueError as exc:
+            raise ConfigurationError("thresholds", sorted(self.labels), "the model's own labels") from exc
+
 
 def choose_thresholds(
     scenes: Sequence[Scene],
     negatives: Sequence[Heard],
     per_hour: float,
     settings: EventSettings | None = None,
-    ways: Sequence[tuple[int, int]] = WAYS,
+    ways: Sequence[MOfN] = WAYS,
 ) -> Choice:
     """Choose for the model that heard all this; `per_hour` is for all labels, who share it alike.
 
@@ -87,8 +120,7 @@ def choose_thresholds(
             per_hour,
             f"more than 0, and negatives to count on: there are {hours:g} h",
         )
-    choices = [_choose(scenes, negatives, per_hour, settings or EventSettings(), way) for way in ways]
-    return max(choices, key=_merit)
+    return _choose(scenes, negatives, per_hour, settings or EventSettings(), ways)
 
 
 def check_writable(directory: Path) -> None:
@@ -112,15 +144,7 @@ def write_choice(directory: Path, choice: Choice) -> ModelSpec:
         ConfigurationError: the spec cannot be written, or is not that of these labels.
 
     """
-    given = read_spec(directory).model_dump() | {
-        "thresholds": choice.thresholds,
-        "m": choice.m,
-        "n": choice.n,
-    }
-    try:
-        spec = ModelSpec.model_validate(given)
-    except ValueError as exc:
-        raise ConfigurationError("thresholds", sorted(choice.labels), "the model's own labels") from exc
+    spec = choice.into(read_spec(directory))
     written = directory / f".{SPEC_FILE}.new"
     try:
         written.write_text(spec.model_dump_json(indent=2) + "\n", "utf-8")
@@ -141,29 +165,34 @@ def _choose(
     negatives: Sequence[Heard],
     per_hour: float,
     settings: EventSettings,
-    way: tuple[int, int],
+    ways: Sequence[MOfN],
 ) -> Choice:
     spec, hours = negatives[0].spec, sum(heard.seconds for heard in negatives) / 3600
-    f1s = _f1s(scenes, settings, way)
-    share = per_hour / len(spec.labels) * hours
+    share, f1s = per_hour / len(spec.labels) * hours, {way: _f1s(scenes, settings, way) for way in ways}
     chosen = {}
     for label in spec.labels:
-        f1, own = f1s.get(label), spec.thresholds[label]
-        tried = np.union1d(grid(), [own]) if f1 is None else grid()
-        counts = _false_alarms(negatives, label, way, tried)
-        chosen[label] = _choose_label(f1, own, tried, counts, share, hours)
-    known = [choice.event_f1 for choice in chosen.values() if choice.event_f1 is not None]
-    count = sum(choice.false_alarms for choice in chosen.values())
-    return Choice(*way, chosen, float(np.mean(known)) if known else None, count / hours, per_hour, hours)
-
-
-def _merit(choice: Choice) -> tuple[int, float]:
-    """Order choices: first by how many labels keep to their share, then by F1."""
-    return sum(of.kept for of in choice.labels.values()), choice.macro_event_f1 or 0.0
+        own = spec.thresholds[label]
+        has_events = label in f1s[ways[0]]
+        tried = grid() if has_events else np.union1d(grid(), [own])
+        choices = []
+        for way in ways if has_events else dict.fromkeys([spec.m_of_n_of(label), *ways]):
+            counts = _false_alarms(negatives, label, way, tried)
+            f1 = f1s[way][label] if has_events else None
+            choices.append(_choose_label(way, f1, own, tried, counts, share, hours))
+        chosen[label] = max(choices, key=lambda of: (of.kept, of.event_f1 or 0.0))
+    known = [of.event_f1 for of in chosen.values() if of.event_f1 is not None]
+    count = sum(of.false_alarms for of in chosen.values())
+    return Choice(chosen, float(np.mean(known)) if known else None, count / hours, per_hour, hours)
 
 
 def _choose_label(
-    f1: NDArray[np.float64] | None, own: float, tried: Grid, counts: Counts, share: float, hours: float
+    way: MOfN,
+    f1: NDArray[np.float64] | None,
+    own: float,
+    tried: Grid,
+    counts: Counts,
+    share: float,
+    hours: float,
 ) -> LabelChoice:
     """Choose among the thresholds `tried`, ascending; `own` is the model's, and `counts` of false alarms."""
     within = np.flatnonzero(np.logical_and.accumulate((counts <= share)[::-1])[::-1])
@@ -176,18 +205,16 @@ def _choose_label(
         at = int(best[best.size // 2])
     count = int(counts[at])
     value = None if f1 is None else float(f1[at])
-    return LabelChoice(float(tried[at]), value, count, count / hours, bool(within.size))
+    return LabelChoice(*way, float(tried[at]), value, count, count / hours, bool(within.size))
 
 
-def _f1s(
-    scenes: Sequence[Scene], settings: EventSettings, way: tuple[int, int]
-) -> dict[str, NDArray[np.float64]]:
+def _f1s(scenes: Sequence[Scene], settings: EventSettings, way: MOfN) -> dict[str, NDArray[np.float64]]:
     """Return event F1 at every threshold, `float64[95]`, of the labels that have events."""
     names = names_of(scenes)
     if not names:
         return {}
     found, _ = sed.collar_based().accumulated_intermediate_statistics(
-        curves(scenes, *way), truth_of(scenes), **collars(settings)
+        curves(scenes, way), truth_of(scenes), **collars(settings)
     )
     return {label: _f1_on_grid(*found[name]) for label, name in names.items()}
 
@@ -200,7 +227,7 @@ def _f1_on_grid(scores: NDArray[np.float64], found: dict[str, Counts]) -> NDArra
     return np.asarray(2 * tp / np.maximum(tp + fp + found["n_ref"], 1))
 
 
-def _false_alarms(heard: Sequence[Heard], label: str, way: tuple[int, int], tried: Grid) -> Counts:
+def _false_alarms(heard: Sequence[Heard], label: str, way: MOfN, tried: Grid) -> Counts:
     """Count false alarms of a label at every threshold, `int64[T]`."""
     counts = np.zeros(tried.size, np.int64)
     for one in heard:

@@ -234,14 +234,21 @@ def _calibration(of: Figures | None) -> str:
 def _thresholds(spec: ModelSpec, figures: Figures) -> str:
     choice = figures["recipe"]["thresholds"]
     rows = [
-        [label, f"{of['threshold']:.2f}", _number(of["event_f1"]), f"{of['false_alarms_per_hour']:.2f}"]
+        [
+            label,
+            f"{of['threshold']:.2f}",
+            f"{of['m']} of {of['n']}",
+            _number(of["event_f1"]),
+            f"{of['false_alarms_per_hour']:.2f}",
+        ]
         for label, of in choice["labels"].items()
     ]
     return (
-        f"A label is active where {spec.m} of the last {spec.n} windows reached its threshold. Chosen on "
+        "A label is active where so many of its last windows reached its threshold. Chosen on "
         f"{choice['hours']:.2f} h of negatives and on streams of held-out recordings, for at most "
         f"{choice['allowed_per_hour']:g} false alarms an hour over all labels; the figures here are of what "
-        "they were chosen on.\n\n" + _table(("label", "threshold", "event F1", "false alarms an hour"), rows)
+        "they were chosen on.\n\n"
+        + _table(("label", "threshold", "windows", "event F1", "false alarms an hour"), rows)
     )
 
 

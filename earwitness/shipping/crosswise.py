@@ -74,8 +74,7 @@ def choose(folds: Sequence[Fold], per_hour: float, settings: EvaluateSettings) -
     scenes = [scene for fold in folds for scene in (*fold.tested.scenes, *fold.alerts)]
     negatives = [negative.heard for fold in folds for negative in fold.negatives.negatives]
     choice = choose_thresholds(scenes, negatives, per_hour, settings.events)
-    ways = [(choice.m, choice.n)]
-    eager = choose_thresholds(scenes, negatives, ALERTS_PER_HOUR, settings.events, ways)
+    eager = choose_thresholds(scenes, negatives, ALERTS_PER_HOUR, settings.events)
     labels = {label: (eager if label in ALERTS else choice).labels[label] for label in choice.labels}
     false = sum(of.false_alarms_per_hour for of in labels.values())
     return replace(choice, labels=labels, false_alarms_per_hour=false)
@@ -93,7 +92,7 @@ def crosswise(folds: Sequence[Fold], choices: Sequence[Choice]) -> Evidence:
     """Decide each fold by what was chosen on the others, and put all together."""
     return together(
         [
-            fold.tested.decided_by(choice.thresholds, choice.m, choice.n)
+            fold.tested.decided_by(choice.into(fold.tested.spec))
             for fold, choice in zip(folds, choices, strict=True)
         ]
     )

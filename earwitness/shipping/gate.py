@@ -50,8 +50,7 @@ def _behind(model: Heard, trigger: Heard, threshold: float) -> Heard:
     """Return what the model would have found in what the trigger lets through."""
     through = np.isin(model.starts, trigger.starts[_scores(trigger) >= threshold])
     scores = np.where(through[:, None], model.scores, np.float32(0.0))
-    spec = model.spec
-    return replace(model, scores=scores).decided_by(spec.thresholds, spec.m, spec.n)
+    return replace(model, scores=scores).decided_by(model.spec)
 
 
 def _scores(trigger: Heard) -> NDArray[np.float32]:

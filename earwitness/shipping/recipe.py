@@ -201,7 +201,7 @@ def _ship(recipe: Recipe, catalogue: Path, trained: Sequence[Trained], choice: C
     """Export the network of all folds with what was chosen."""
     directory = catalogue / recipe.train.name / recipe.train.version
     network = network_of(recipe, _final(trained).job, len(choice.labels))
-    rule = Rule(choice.thresholds, choice.m, choice.n)
+    rule = Rule(choice.thresholds, *choice.m_of_n)
     export(Model(network), rule, recipe.train.licence, directory)
     return directory
 
@@ -298,6 +298,6 @@ def _heard_by_both(
     trigger, pairs = Listener.of(directory), []
     for stream in draw_streams(rng, events, trial.backgrounds, replace(settings.streams, rate_hz=rate_hz)):
         model = trial.listener.hear_whole(stream.pcm, rate_hz)
-        decided = model.decided_by(choice.thresholds, choice.m, choice.n)
+        decided = model.decided_by(choice.into(model.spec))
         pairs.append((decided, trigger.hear_whole(stream.pcm, rate_hz)))
     return pairs, [trigger.hear_whole(behind.pcm, rate_hz) for behind in trial.backgrounds]

@@ -29,7 +29,7 @@ from tests.processors.oracle import oracle
 LOGS = int(os.environ.get("EARWITNESS_JUDGED_LOGS", "10"))
 PARTITION, TOPIC, DIGEST = 3, "audio.frames", "0" * 64
 RULES = Rules(idle_s=0.12, margin_s=0.012, max_gap_s=0.1, max_missing_s=0.002, segment_windows=5)
-LOUD_OR_NOT = Decides("tiny", "1", 1000, 8, 4, ("loud",), {"loud": 0.5}, 1, 2, RULES)
+LOUD_OR_NOT = Decides("tiny", "1", 1000, 8, 4, ("loud",), {"loud": 0.5}, {"loud": (1, 2)}, RULES)
 """Windows of 8 ms every 4 ms, of sensors at 1 kHz: a sample is a millisecond."""
 OLD, NEW = epoch(1), epoch(2)
 
@@ -176,7 +176,8 @@ def assert_agreed(seed: int) -> None:
     truth, spec = oracle(log, decision), decision.spec
     decides = Decides(
         spec.name, spec.version, spec.sample_rate_hz, spec.window_samples, spec.hop_samples, spec.labels,
-        spec.thresholds, spec.m, spec.n, Rules(None, **asdict(decision.rules)),
+        spec.thresholds, {label: spec.m_of_n_of(label) for label in spec.labels},
+        Rules(None, **asdict(decision.rules)),
     )  # fmt: skip
     found = admit(map(_of_entry, log), set(), decides.rules)
     heard = [Hearing(run, decides, Fake()) for run in found.runs]

@@ -88,6 +88,21 @@ def test_a_model_is_used_as_its_spec_says_unless_it_is_told_otherwise(tiny_model
     assert (spec.hop_samples, spec.m, spec.n, spec.thresholds) == (800, 3, 4, {"loud": 0.5, "high": 0.75})
 
 
+def test_m_and_n_that_are_set_hold_for_every_label_and_thresholds_alone_change_neither(
+    tmp_path: Path,
+) -> None:
+    write_model(tmp_path, m=2, n=3, m_of_n={"high": (1, 2)})
+
+    def used(**flags: str) -> list[tuple[int, int]]:
+        told = {key.replace("_", "."): value for key, value in flags.items()}
+        spec = load_settings(flags={**told, "model.path": str(tmp_path)}).decision().spec
+        return [spec.m_of_n_of(label) for label in spec.labels]
+
+    assert used(model_thresholds_high="0.75") == [(2, 3), (1, 2)]
+    assert used(model_m="3") == [(3, 3), (3, 3)]
+    assert used(model_n="5") == [(2, 5), (2, 5)]
+
+
 def test_a_hop_that_binary_fractions_cannot_write_is_a_whole_number_of_samples_all_the_same(
     tmp_path: Path,
 ) -> None:

@@ -20,7 +20,7 @@ from processors.partition import TICK_HEADER
 from schemas.codec import Codec
 from schemas.deadletter import Header
 from schemas.frame import AudioFrame, Encoding
-from schemas.model import ModelSpec
+from schemas.model import ModelSpec, MOfN
 
 TICK_MS, IDLE_MS, MARGIN_MS, MAX_GAP_MS = 4, 120, 12, 100
 BEGIN_MS = 1_750_000_000_000
@@ -80,10 +80,14 @@ class _Sensor:
 def make_decision(r: random.Random, plain: bool = False) -> Decision:
     """Draw a small model and rules in milliseconds; `plain` is 2 of 3 windows of four hops."""
     m, n, hop, segment, rate = 2, 3, 4, 8, 1000
+    own: dict[str, MOfN] | None = None
     if not plain:
         m, n = r.choice(((2, 3), (2, 3), (1, 1), (3, 5), (1, 4)))
         hop, segment = r.choice((4, 4, 7, 16)), r.choice((8, 8, 5, 1))
         rate = r.choice((1000, 1000, 1000, 1000, 1000, 1000, 1600))
+        own = r.choice(
+            (None, {LABELS[0]: (1, n)}, {LABELS[-1]: (1, 1)}, {LABELS[0]: (n, n), LABELS[-1]: (1, 1)})
+        )
     spec = ModelSpec(
         name="tiny",
         version="1",
@@ -94,6 +98,7 @@ def make_decision(r: random.Random, plain: bool = False) -> Decision:
         thresholds=dict.fromkeys(LABELS, 0.5),
         m=m,
         n=n,
+        m_of_n=own,
         licence="Apache-2.0",
         digest="0" * 64,
     )

@@ -233,9 +233,11 @@ class _Windows:
                 yield self._detection(DetectionState.ENDED, column, label, k, last, cut, continued)
 
     def _is_active(self, k: int, column: int) -> bool:
-        threshold = np.float32(self._spec.thresholds[self._spec.labels[column]])
-        heard = [self._scores.get(j) for j in range(k - self._spec.n + 1, k + 1)]
-        return sum(row is not None and bool(row[column] >= threshold) for row in heard) >= self._spec.m
+        spec, label = self._spec, self._spec.labels[column]
+        threshold, own = np.float32(spec.thresholds[label]), spec.m_of_n or {}
+        m, n = own.get(label, (spec.m, spec.n))
+        heard = [self._scores.get(j) for j in range(k - n + 1, k + 1)]
+        return sum(row is not None and bool(row[column] >= threshold) for row in heard) >= m
 
     def _detection(
         self, state: DetectionState, column: int, label: str, k: int, last: int, cut: bool, continued: bool

@@ -41,7 +41,16 @@ def read_out(members: tuple[tuple[int, ...], ...], width: int) -> Decision:
     return Decision(usual.spec.model_copy(update={"output": output}), usual.rules)
 
 
+def own_m_of_n(m: int, n: int) -> Decision:
+    """Return the usual decision, with an m and an n of the label's own."""
+    usual = decide()
+    own = {usual.spec.labels[0]: (m, n)}
+    return Decision(usual.spec.model_copy(update={"m_of_n": own}), usual.rules)
+
+
 CHANGED = [
+    own_m_of_n(1, 1),
+    own_m_of_n(1, 2),
     decide(rate_hz=2000, window=16),
     decide(window=9),
     decide(hop=3),

@@ -47,6 +47,10 @@ def test_a_good_model_is_read(tmp_path: Path) -> None:
         ({"hop_samples": 16_001}, "hop_samples 16001 is more than window_samples 16000"),
         ({"m": 4}, "m 4 of n 3 windows can never be reached"),
         ({"m": 0}, "m: Input should be greater than or equal to 1"),
+        ({"m_of_n": {"dog": [3, 2]}}, "m_of_n of dog: m 3 is more than n 2"),
+        ({"m_of_n": {"dog": [1, 4]}}, "n more than all labels' 3"),
+        ({"m_of_n": {"cat": [1, 1]}}, "m_of_n has ['cat'], which are no labels"),
+        ({"m_of_n": {"dog": [0, 1]}}, "m_of_n.dog.0: Input should be greater than or equal to 1"),
         ({"n": 1001}, "n: Input should be less than or equal to 1000"),
         ({"hop_samples": 0}, "hop_samples: Input should be greater than or equal to 1"),
         ({"window_samples": 60 * 192_000 + 1}, "window_samples: Input should be less than"),
@@ -107,6 +111,12 @@ def test_labels_may_be_made_of_several_columns_of_a_wider_output(tmp_path: Path)
     assert ModelSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
+def test_labels_may_have_an_m_and_an_n_of_their_own(tmp_path: Path) -> None:
+    spec = read_spec(write(tmp_path, m_of_n={"dog": [1, 2]}))
+    assert [spec.m_of_n_of(label) for label in spec.labels] == [(spec.m, spec.n), (1, 2)]
+    assert ModelSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
 def test_more_columns_than_may_be_are_refused_before_they_cost_anything(tmp_path: Path) -> None:
     labels = [str(label) for label in range(17)]
     many = {"width": 4096, "columns": {label: list(range(4096)) for label in labels}}
@@ -116,7 +126,7 @@ def test_more_columns_than_may_be_are_refused_before_they_cost_anything(tmp_path
 
 def test_a_spec_without_later_fields_is_written_as_it_always_was(tmp_path: Path) -> None:
     spec = read_spec(write(tmp_path))
-    later = {"input": {"rank": None}, "output": {"columns": None, "width": None}}
+    later = {"m_of_n": None, "input": {"rank": None}, "output": {"columns": None, "width": None}}
     assert read_spec(write(tmp_path, **later)).model_dump(mode="json") == spec.model_dump(mode="json")
     assert spec.model_dump(mode="json") == {
         **SPEC,

@@ -29,14 +29,21 @@ class Decides:
     hop: int
     labels: tuple[str, ...]
     thresholds: Mapping[str, float]
-    m: int
-    n: int
+    m_of_n: Mapping[str, tuple[int, int]]
+    """Of every label."""
     rules: Rules
+
+    @property
+    def n(self) -> int:
+        """How many windows decide anything."""
+        return max(n for _, n in self.m_of_n.values())
 
     @classmethod
     def of(cls, directory: Path, rules: Rules) -> "Decides":
         """Read a model's spec; what the rules say besides wins over it."""
         spec, rate_hz = _spec(directory), _spec(directory)["sample_rate_hz"]
+        m, n = rules.m or spec["m"], rules.n or spec["n"]
+        own = {} if rules.m or rules.n else spec.get("m_of_n", {})
         return cls(
             name=spec["name"],
             version=spec["version"],
@@ -45,8 +52,7 @@ class Decides:
             hop=spec["hop_samples"] if rules.hop_s is None else round(rules.hop_s * rate_hz),
             labels=tuple(spec["labels"]),
             thresholds={**spec["thresholds"], **(rules.thresholds or {})},
-            m=spec["m"] if rules.m is None else rules.m,
-            n=spec["n"] if rules.n is None else rules.n,
+            m_of_n={label: tuple(own.get(label, (m, n))) for label in spec["labels"]},
             rules=rules,
         )
 

@@ -131,9 +131,12 @@ class Hearing:
         decides = self._decides
         thresholds = np.array([decides.thresholds[label] for label in decides.labels], np.float32)
         reached: NDArray[np.int64] = np.cumsum(self._scores >= thresholds, axis=0)
-        n_before = np.zeros_like(reached)
-        n_before[decides.n :] = reached[: -decides.n]
-        active: NDArray[np.bool_] = reached - n_before >= decides.m
+        active = np.zeros(reached.shape, bool)
+        for column, label in enumerate(decides.labels):
+            m, n = decides.m_of_n[label]
+            n_before = np.zeros_like(reached[:, column])
+            n_before[n:] = reached[:-n, column]
+            active[:, column] = reached[:, column] - n_before >= m
         return active
 
     def _segments(self, active: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:

@@ -42,4 +42,4 @@ def heard(
     samples = max(0, count - 1) * HOP + WINDOW
     powers = np.array(power or [1.0] * count)
     made = Heard(spec, RATE_HZ, samples, starts, starts + WINDOW, scores, powers, ())
-    return made.decided_by(spec.thresholds, m, n)
+    return made.decided_by(spec)

@@ -101,7 +101,7 @@ def test_a_label_may_be_called_what_the_library_calls_its_own(label: str) -> Non
     spec = made.spec.model_copy(
         update={"labels": tuple(scores.values()), "thresholds": dict.fromkeys(scores.values(), 0.5)}
     )
-    named = replace(made, spec=spec).decided_by(spec.thresholds, 1, 1)
+    named = replace(made, spec=spec).decided_by(spec)
     figures = event_figures([Scene(((2.0, 3.5, label),), named)])
     assert (figures.event_f1.by_label[label].tp, figures.event_f1.macro) == (1, 1.0)
     assert set(figures.psds_by_label["psds_1"]) == {label}

@@ -111,7 +111,7 @@ def test_deciding_again_by_the_same_rule_finds_what_the_pipeline_found(
 ) -> None:
     spec = write_model(tmp_path, m=m, n=n)
     heard = Listener.of(tmp_path).hear(bursts(seed), RATE_HZ)
-    again = heard.decided_by(spec.thresholds, m, n)
+    again = heard.decided_by(spec)
     for label in spec.labels:
         assert list(again.spans(label)) == list(heard.spans(label))
     assert any(list(heard.spans(label)) for label in spec.labels)

@@ -57,7 +57,7 @@ def test_a_label_that_no_threshold_keeps_quiet_is_said_to_be_so() -> None:
 
 def test_more_windows_are_asked_for_where_single_ones_are_false() -> None:
     choice = choose_thresholds(barks(0.5), negatives(0.9), 0.5)
-    assert choice.m > 1
+    assert choice.labels["dog"].m > 1
     assert choice.macro_event_f1 == 1.0
 
 
@@ -71,10 +71,31 @@ def test_what_was_chosen_has_the_f1_that_it_promises() -> None:
         for _ in range(20)
     ]
     choice = choose_thresholds(scenes, negatives(0.1), 1.0)
-    decided = [
-        Scene(scene.truth, scene.heard.decided_by(choice.thresholds, choice.m, choice.n)) for scene in scenes
-    ]
+    decided = [Scene(scene.truth, scene.heard.decided_by(choice.into(scene.heard.spec))) for scene in scenes]
     assert event_f1(decided).macro == pytest.approx(choice.macro_event_f1)
+
+
+def test_each_label_has_the_m_of_n_that_suits_it() -> None:
+    steady = [0.6] * 12
+    scenes = [
+        Scene(
+            ((4.0, 5.0, "dog"), (14.0, 20.5, "rain")),
+            heard(
+                [*([0.1] * 8), 0.9, *([0.1] * 40)],
+                [*([0.1] * 28), *steady, *([0.1] * 9)],
+            ),
+        )
+        for _ in range(5)
+    ]
+    knocks = [heard([0.05] * 7199, rain=([0.95] + [0.05] * 99) * 71 + [0.05] * 99)]
+    choice = choose_thresholds(scenes, knocks, 1.0)
+    assert (choice.labels["dog"].m, choice.labels["dog"].n) == (1, 1)
+    assert choice.labels["rain"].m > 1
+    assert (choice.labels["rain"].event_f1, choice.labels["rain"].false_alarms) == (1.0, 0)
+    spec = choice.into(scenes[0].heard.spec)
+    assert {label: spec.m_of_n_of(label) for label in spec.labels} == {
+        label: (of.m, of.n) for label, of in choice.labels.items()
+    }
 
 
 def test_without_negatives_nothing_can_be_chosen() -> None:
@@ -85,7 +106,7 @@ def test_without_negatives_nothing_can_be_chosen() -> None:
 def chosen(labels: tuple[str, ...]) -> Choice:
     made = choose_thresholds(barks(0.8), negatives(0.6), 0.5, ways=[(2, 3)])
     dog = made.labels["dog"]
-    return Choice(2, 3, dict.fromkeys(labels, dog), 1.0, 0.0, 0.5, 2.0)
+    return Choice(dict.fromkeys(labels, dog), 1.0, 0.0, 0.5, 2.0)
 
 
 def test_only_thresholds_and_windows_of_a_spec_are_written(tmp_path: Path) -> None:
@@ -134,14 +155,14 @@ def test_a_label_without_events_keeps_the_models_threshold_or_has_the_first_high
 
 def test_a_models_threshold_that_is_not_among_those_tried_is_kept_as_it_is() -> None:
     made = heard([0.0] * 7199, rain=[0.05] * 7199)
-    quiet = made.decided_by({"dog": 0.5, "rain": 0.1234}, 1, 1)
+    quiet = made.decided_by(made.spec.model_copy(update={"thresholds": {"dog": 0.5, "rain": 0.1234}}))
     assert choose_thresholds(barks(0.8), [quiet], 0.5, ways=[(1, 1)]).labels["rain"].threshold == 0.1234
 
 
 def test_a_score_that_equals_a_threshold_reaches_it_as_it_does_live() -> None:
     scenes = [*barks(0.7), *barks(0.05)]
     choice = choose_thresholds(scenes, negatives(0.69), 0.5, ways=[(1, 1)])
-    decided = [Scene(s.truth, s.heard.decided_by(choice.thresholds, 1, 1)) for s in scenes]
+    decided = [Scene(s.truth, s.heard.decided_by(choice.into(s.heard.spec))) for s in scenes]
     assert choice.labels["dog"].threshold == 0.7
     assert event_f1(decided).macro == choice.macro_event_f1 == pytest.approx(2 / 3)
 
