@@ -53,7 +53,7 @@ static: $(VENV)/.all ## Check the format, lint and types.
 
 .PHONY: test
 test: $(VENV)/.all ## Run all tests; they start the servers they need. ARGS='-k window' picks some.
-	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) --durations=25 $(ARGS)
 
 .PHONY: format
 format: $(VENV)/.all ## Format the code and repair what the linter can.

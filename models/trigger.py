@@ -120,7 +120,12 @@ def export_trigger(trigger: Trigger, threshold: float, licence: str, directory: 
     shorten_names(graph)
     onnx.save(graph, file)
     check_company(file)
-    return write_spec(Rule({LABEL: threshold}, 1, 1), licence, directory)
+    return write_spec(rule_of(threshold), licence, directory)
+
+
+def rule_of(threshold: float) -> Rule:
+    """Return when a trigger lets a window through."""
+    return Rule({LABEL: threshold}, 1, 1)
 
 
 def _power(pool: Pool, rows: NDArray[np.int64]) -> Tensor:

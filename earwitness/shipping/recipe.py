@@ -9,7 +9,9 @@ measuring and the triggers, is. The cards are written from the run's figures.jso
 """
 
 import json
+import multiprocessing
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -37,14 +39,14 @@ from models.compress.entry import read_entry
 from models.compress.measure import compare, noise_clip, read_clips
 from models.compress.quantise import calibration_windows, quantise
 from models.dataset import Entry, read_labels
-from models.export import Rule, export
+from models.export import Rule, export, write_spec
 from models.fit import repeat_exactly
 from models.network import Model, Network
 from models.pool import open_pool
 from models.recordings import Heap, Recording, read_heap
 from models.scenes.streams import draw_alarms, draw_streams
-from models.train import POOL, Job, Say, Trained, TrainSettings, train
-from models.trigger import TriggerSettings, export_trigger, train_trigger
+from models.train import EVEN_THRESHOLD, POOL, Job, Say, Trained, TrainSettings, train
+from models.trigger import TriggerSettings, export_trigger, rule_of, train_trigger
 from schemas.model import ModelSpec, read_spec
 
 FIGURES = "figures.json"
@@ -248,13 +250,13 @@ def _trigger(
     say: Say,
 ) -> dict[str, Any]:
     """Train a trigger for every fold to choose its threshold and to measure it, then the one that ships."""
-    repeat_exactly()
+    shipped, of_folds = catalogue / TRIGGER / TRIGGER_VERSION, _of_seed(trained, recipe.train.seeds[0])
+    directories = [one.directory.parent.parent / TRIGGER / TRIGGER_VERSION for one in of_folds]
+    lessons = [*zip(of_folds, by_fold, directories, strict=True), (_final(trained), choice, shipped)]
+    _train_triggers(recipe, lessons, say)
     pairs, behind = {}, {}
-    for one, chosen in zip(_of_seed(trained, recipe.train.seeds[0]), by_fold, strict=True):
-        directory = one.directory.parent.parent / TRIGGER / TRIGGER_VERSION
-        _one_trigger(recipe, one, chosen, directory, say, 0.5)
-        trial = _trial(recipe, heap, one)
-        fold = str(one.job.held_out)
+    for one, chosen, directory in lessons[:-1]:
+        fold, trial = str(one.job.held_out), _trial(recipe, heap, one)
         pairs[fold], behind[fold] = _heard_by_both(recipe, int(fold), trial, chosen, directory)
     told, thresholds = {}, {}
     for fold in pairs:
@@ -262,29 +264,36 @@ def _trigger(
         thresholds[fold] = gate.choose_threshold(others)
         told[fold] = asdict(gate.gated(pairs[fold], behind[fold], thresholds[fold]))
     threshold = gate.choose_threshold([pair for of_fold in pairs.values() for pair in of_fold])
-    shipped = catalogue / TRIGGER / TRIGGER_VERSION
-    _one_trigger(recipe, _final(trained), choice, shipped, say, threshold)
+    write_spec(rule_of(threshold), recipe.train.licence, shipped)
     main = read_entry(catalogue / recipe.train.name / recipe.train.version)
     speed = compare(main, Compressible(shipped, read_spec(shipped)), (noise_clip(main.spec),))
     export_ort(Compressible(shipped, read_spec(shipped)), shipped)
     return {"folds": told, "thresholds": thresholds, "threshold": threshold, "speed": speed.as_dict()}
 
 
-def _one_trigger(
-    recipe: Recipe, one: Trained, choice: Choice, directory: Path, say: Say, threshold: float
-) -> None:
-    pool = open_pool(recipe.train.run / POOL)
+def _train_triggers(recipe: Recipe, lessons: Sequence[tuple[Trained, Choice, Path]], say: Say) -> None:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(recipe.train.processes, context) as processes:
+        futures = [processes.submit(_train_trigger, recipe, *lesson) for lesson in lessons]
+        for number, future in enumerate(as_completed(futures), start=1):
+            say("triggers", number, len(lessons), future.result())
+
+
+def _train_trigger(recipe: Recipe, one: Trained, choice: Choice, directory: Path) -> float:
+    """Train a trigger for a network, export it with a threshold of a half, and return its last loss."""
+    repeat_exactly()
+    pool, losses = open_pool(recipe.train.run / POOL), [float("nan")]
     network = network_of(recipe, one.job, len(choice.labels))
-    name, steps = f"trigger, {one.job.name}", recipe.trigger.steps
     trigger = train_trigger(
         pool,
         pool.usable(one.job.held_out),
         network,
         choice.thresholds,
         recipe.trigger,
-        lambda done, loss: say(name, done, steps, loss),
+        lambda _, loss: losses.append(loss),
     )
-    export_trigger(trigger, threshold, recipe.train.licence, directory)
+    export_trigger(trigger, EVEN_THRESHOLD, recipe.train.licence, directory)
+    return losses[-1]
 
 
 def _heard_by_both(
