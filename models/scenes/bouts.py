@@ -1,6 +1,6 @@
 """recording -> where it sounds, and its sound alone, to be laid into a stream.
 
-What of a recording is its sound: frames of 20 ms within 30 dB of its loudest; pauses of under 2 s belong to
+What of a recording is its sound: frames of 20 ms within 30 dB of its loudest; pauses of under 4 s belong to
 the bout, longer ones part two bouts. ESC-50's clips are padded with digital silence, which is in no bout. A
 texture (rain, the sea) is active from end to end and so is taken whole.
 """

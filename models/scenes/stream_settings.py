@@ -24,9 +24,11 @@ class StreamSettings:
     """Share of events that begin while the one before still sounds."""
     pause_s: tuple[float, float] = (1.0, 4.0)
     """Between two events that do not overlap; between two of one label at least `apart_s`."""
-    apart_s: float = 3.0
+    apart_s: float = 5.0
     active_db: float = 30.0
-    bridge_s: float = 2.0
+    bridge_s: float = 4.0
+    """Shorter pauses of a recording belong to its sound. Who hears by windows of 1 s hears a sound from 0.5 s
+    before until 1.5 s after it, and joins what is 2 s apart: neither this nor `apart_s` may be finer."""
     fade_s: float = 0.05
     longest_event_s: float = 20.0
     """What is left of a longer recording's sound is cut off."""

@@ -22,8 +22,8 @@ def test_what_is_thirty_decibels_below_the_loudest_is_in_no_event() -> None:
         assert spans == ((0, round(seconds * RATE_HZ)),)
 
 
-@pytest.mark.parametrize(("pause_s", "expected"), [(1.9, 1), (2.1, 2)])
-def test_pauses_of_two_seconds_part_two_bouts(pause_s: float, expected: int) -> None:
+@pytest.mark.parametrize(("pause_s", "expected"), [(3.9, 1), (4.1, 2)])
+def test_pauses_of_four_seconds_part_two_bouts(pause_s: float, expected: int) -> None:
     assert len(bouts(sequence(noise(0.5), silence(pause_s), noise(0.5)), SETTINGS)) == expected
 
 
