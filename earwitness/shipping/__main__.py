@@ -38,6 +38,10 @@ def main(
         typer.Option(help="The catalogue that the models go into; the one that ships, with --quick another."),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Networks trained at once.")] = 2,
+    seeds: Annotated[
+        int,
+        typer.Option(min=1, max=10, help="Of networks without each fold; all but the first only measure."),
+    ] = 3,
     bfloat16: Annotated[
         bool, typer.Option(help="Train in bfloat16: for processors that have it, else slower.")
     ] = True,
@@ -50,7 +54,7 @@ def main(
     run = run or Path("build/models-quick" if quick else "build/models")
     out = out or (run / "catalogue" if quick else CATALOGUE)
     try:
-        recipe = _recipe(data, run, processes, bfloat16)
+        recipe = _recipe(data, run, processes, seeds, bfloat16)
         with progress_of(console) as say:
             figures = make_catalogue(_quick(recipe) if quick else recipe, out, say)
     except (EarwitnessError, LocalServerError) as error:
@@ -59,13 +63,13 @@ def main(
     console.print(f"accuracy {figures['accuracy']['mean']:.3f}; cards and models in {out}")
 
 
-def _recipe(data: Path, run: Path, processes: int, bfloat16: bool) -> Recipe:
+def _recipe(data: Path, run: Path, processes: int, seeds: int, bfloat16: bool) -> Recipe:
     settings = TrainSettings(
         Sources(data / "esc10", (data / "ambience",), (sounds.training(),)),
         run,
         licence=LICENCE,
         teacher=TeacherSettings(data / "models" / "yamnet" / "yamnet.onnx", EMBEDDING),
-        seeds=(0, 1, 2),
+        seeds=tuple(range(seeds)),
         fit=FitSettings(bfloat16=bfloat16),
         processes=processes,
     )
