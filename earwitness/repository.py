@@ -51,7 +51,7 @@ def starting(out: Path, entries: Sequence[Entry]) -> list[str]:
     plans = [
         f"{_docker(out, [entry.serving])} {' '.join(plan_command(entry.spec, entry.serving, _inside(entry)))}"
         for entry in entries
-        if entry.serving.cuda_graphs and entry.added
+        if entry.serving.cuda_graphs
     ]
     servers = [_docker_server(out, native)] if native else []
     if local:

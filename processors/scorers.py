@@ -94,7 +94,11 @@ class Scorers:
 
     def states(self) -> dict[str, bool]:
         """Return the models that windows may need, `name/version`, and whether each is open."""
-        return {f"{model[0]}/{model[1]}": model in self._open for model in self._used_s}
+        states: dict[str, bool] = {}
+        for model in self._used_s:
+            reference = f"{model[0]}/{model[1]}"
+            states[reference] = states.get(reference, True) and model in self._open
+        return states
 
     async def close(self) -> None:
         """Let go of all of them."""
@@ -114,7 +118,7 @@ class Scorers:
         model = self._models.get(decision.digest)  # asked for every batch: not to be written out each time
         if model is None:
             spec = decision.spec
-            how = spec.model_dump_json(exclude={"thresholds", "m", "n", "hop_samples", "licence"})
+            how = spec.model_dump_json(exclude={"thresholds", "m", "n", "m_of_n", "hop_samples", "licence"})
             model = self._models[decision.digest] = spec.name, spec.version, how
         return model
 

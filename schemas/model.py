@@ -116,7 +116,7 @@ class ModelSpec(_Lean):
     m: Annotated[int, Field(ge=1)]
     n: Annotated[int, Field(ge=1, le=1000)]
     """A label is active where at least m of the last n windows reached its threshold."""
-    m_of_n: dict[Label, MOfN] | None = None
+    m_of_n: Annotated[dict[Label, MOfN], Field(min_length=1)] | None = None
     """Labels with an m and an n of their own; none looks at more windows than the n of all."""
     licence: str
     digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

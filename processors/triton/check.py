@@ -17,7 +17,7 @@ from processors.batch import MAX_BATCH_WINDOWS
 from schemas.errors import ConfigurationError, StopError
 from schemas.model import ModelSpec
 
-ASK_S, CHECK_S, SPARE_S = 5.0, 20.0, 5.0
+ASK_S, CHECK_S, SPARE_S = 5.0, 25.0, 5.0
 """What one question may take, all of a check together, and what gRPC may be late."""
 DIGEST_KEY, RUNTIME_KEY = "earwitness.digest", "earwitness.runtime"
 MEND = "`earwitness model repository` writes what fits"
@@ -53,9 +53,12 @@ async def check(stub: "service.GRPCInferenceServiceStub", address: str, spec: Mo
         StopError: this process can ask nobody any more.
 
     """
-    where = f"scorer.endpoints: {address}, model {spec.reference}"
+    return await in_time(_asked(stub, f"scorer.endpoints: {address}, model {spec.reference}", spec), CHECK_S)
+
+
+async def _asked(stub: "service.GRPCInferenceServiceStub", where: str, spec: ModelSpec) -> Served:
     try:
-        return await in_time(_check(stub, where, spec), CHECK_S)
+        return await _check(stub, where, spec)
     except grpc.RpcError as exc:
         words = f"{exc.code().name}: {exc.details()}"
         if exc.code() in _DENIED:

@@ -19,7 +19,7 @@ from tritonclient.grpc import service_pb2_grpc as service
 
 from processors.score import ScorerSettings
 from processors.triton.admission import Admission, EjectedError
-from processors.triton.check import AwayError, Served, check
+from processors.triton.check import CHECK_S, AwayError, Served, check, in_time
 from processors.triton.connection import open_channel
 from processors.triton.memory import SharedMemory, UnmappedError
 from processors.triton.requests import UnfitAnswerError
@@ -31,7 +31,7 @@ from schemas.model import ModelSpec
 logger = logging.getLogger(__name__)
 
 WATCH_S = 2.0
-TRY_S = 30.0
+TRY_S, TRIED_S = 30.0, 120.0
 """A model's first call may take long: libraries are loaded, kernels are chosen."""
 LONGEST_S = 30.0
 _CALM = 4.0
@@ -154,13 +154,16 @@ class Endpoint:
             ]
             admission = Admission(channels, await self._ask(channels), self._spec)
             try:
-                await admission.try_out(TRY_S)
-                if await self._share(admission):
-                    await admission.try_silence(1, TRY_S)
+                await in_time(self._try_out(admission), TRIED_S)
             except ENDINGS as exc:
                 raise AwayError(words_of(exc)) from exc
             opened.pop_all()
         return admission
+
+    async def _try_out(self, admission: Admission) -> None:
+        await admission.try_out(TRY_S)
+        if await self._share(admission):
+            await admission.try_silence(1, TRY_S)
 
     async def _ask(self, channels: list[grpc.aio.Channel]) -> Served:
         """Ask on every connection: behind one address may be several servers."""
@@ -179,7 +182,7 @@ class Endpoint:
                 return
             try:
                 served = await check(admission.stub, self.address, self._spec)
-                await self._share(admission)
+                await in_time(self._share(admission), CHECK_S)
             except (AwayError, ConfigurationError, grpc.RpcError) as exc:
                 self.eject(admission, words_of(exc))
             else:

@@ -9,7 +9,7 @@ from tritonclient.grpc import service_pb2_grpc as service
 
 from processors.score import ScorerSettings
 from processors.triton.admission import Admission
-from processors.triton.check import AwayError, check
+from processors.triton.check import AwayError, check, in_time
 from processors.triton.connection import credentials_of, open_channel
 from processors.triton.endpoint import ENDINGS, TRY_S
 from processors.triton.verdict import words_of
@@ -58,7 +58,7 @@ async def trial(address: str, spec: ModelSpec, settings: ScorerSettings, timeout
 async def _try(channel: grpc.aio.Channel, address: str, spec: ModelSpec) -> str:
     served = await check(service.GRPCInferenceServiceStub(channel), address, spec)
     admission = Admission([channel], served, spec)
-    await admission.try_out(TRY_S)
+    await in_time(admission.try_out(TRY_S), 2 * TRY_S)
     return served.identity
 
 

@@ -157,6 +157,7 @@ class TritonScorer:
         if verdict is Verdict.BUSY:
             trial.busy = min(trial.busy + 1, _MOST_DOUBLINGS)
             longest_s = min(LONGEST_PAUSE_S, PAUSE_S * 2**trial.busy)
+            self._pool.release()  # whoever waits for a place need not wait for the pause
             await asyncio.sleep(random.uniform(0, longest_s))  # noqa: S311 - spreads, hides nothing
             return None
         late = verdict is Verdict.LATE

@@ -56,6 +56,15 @@ def test_cuda_graphs_need_an_engine_first(tmp_path: Path) -> None:
     assert " tritonserver " in serve
 
 
+def test_an_engine_is_to_be_built_again_where_only_how_it_is_served_has_changed(tmp_path: Path) -> None:
+    started(tmp_path / "out", {"backend": "onnxruntime"}, input={"dtype": "float32"})
+    given = {"backend": "tensorrt", "cuda_graphs": True}
+    for changed in (given, {**given, "max_batch": 64}):
+        build, _ = started(tmp_path / "out", changed, input={"dtype": "float32"})
+        assert "--saveEngine=/models/tiny/1/model.plan" in build
+    assert "64x" in build
+
+
 def test_all_of_a_repository_is_brought_up_by_one_server_of_each_kind(tmp_path: Path) -> None:
     out = tmp_path / "out"
     started(out, {"backend": "python"})

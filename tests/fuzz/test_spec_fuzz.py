@@ -46,7 +46,14 @@ paths = st.sampled_from(
     [(key,) for key in SPEC]
     + [("input", key) for key in SPEC["input"]]
     + [("output", key) for key in SPEC["output"]]
-    + [("thresholds", "siren"), ("labels", 0), ("unknown",), ("input", "unknown")]
+    + [
+        ("thresholds", "siren"),
+        ("labels", 0),
+        ("m_of_n",),
+        ("m_of_n", "siren"),
+        ("unknown",),
+        ("input", "unknown"),
+    ]
 )
 
 

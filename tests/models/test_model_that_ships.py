@@ -99,7 +99,7 @@ def test_an_alert_is_found_over_a_background_and_not_taken_for_the_other(
     background = sounds.ambience(np.random.default_rng(3), 6.0, 16_000)
     given = scores(windows_of(to_pcm(sounds.mix(sound, background, snr_db))))
     reached = given >= thresholds()
-    found = {alert: active(reached[:, spec.labels.index(alert)], spec.m, spec.n) for alert in ALERTS}
+    found = {alert: active(reached[:, spec.labels.index(alert)], *spec.m_of_n_of(alert)) for alert in ALERTS}
     assert found.pop(label).any()
     assert not found.popitem()[1].any()
 

@@ -57,10 +57,12 @@ async def test_decisions_that_differ_in_thresholds_only_share_a_scorer_and_other
     scorers = Scorers(shop.open)
     first = decision()
     other_labels = Decision(first.spec.model_copy(update={"labels": first.spec.labels[::-1]}), first.rules)
-    for one in (first, decision(threshold=0.7), decision("2"), other_labels):
+    own_m_of_n = first.spec.model_copy(update={"m_of_n": {first.spec.labels[0]: (1, 1)}})
+    others = [Decision(own_m_of_n, first.rules), decision(threshold=0.7)]
+    for one in (first, *others, decision("2"), other_labels):
         await scorers.open(one)
     assert shop.asked == ["1", "2", "1"]
-    assert scorers.scorer(decision()) is scorers.scorer(decision(threshold=0.7))
+    assert all(scorers.scorer(first) is scorers.scorer(other) for other in others)
     assert scorers.concurrency == 3
     await scorers.close()
     assert all(sold.closed for sold in shop.sold)
