@@ -42,9 +42,7 @@ class ClipPool:
     """
 
     def __init__(self, clips: Sequence[Clip], sample_rate_hz: int) -> None:
-        if not MIN_SAMPLE_RATE_HZ <= sample_rate_hz <= MAX_SAMPLE_RATE_HZ:
-            accepted = f"{MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ}"
-            raise ConfigurationError("sample_rate_hz", sample_rate_hz, accepted)
+        _check_rate(sample_rate_hz)
         playable = [clip for clip in clips if len(clip.samples)]
         if not playable:
             raise ConfigurationError("clips", [clip.name for clip in clips], "at least one clip with sound")
@@ -75,13 +73,21 @@ class ClipPool:
         return self._data[index]
 
 
+def _check_rate(sample_rate_hz: int) -> None:
+    if not MIN_SAMPLE_RATE_HZ <= sample_rate_hz <= MAX_SAMPLE_RATE_HZ:
+        accepted = f"{MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ}"
+        raise ConfigurationError("sample_rate_hz", sample_rate_hz, accepted)
+
+
 def mono(source: Source, sample_rate_hz: int) -> NDArray[np.int16]:
     """Read a whole source as `int16[n]` at another rate; what the channels differ by is averaged away.
 
     Raises:
         CaptureError: the source cannot be read, or is too short to be heard at this rate.
+        ConfigurationError: no frame can have such a rate.
 
     """
+    _check_rate(sample_rate_hz)
     blocks = [block.mean(axis=1) / FULL_SCALE for block in source.blocks()]
     sound = np.concatenate(blocks) if blocks else np.empty(0)
     resampled = soxr.resample(sound, source.sample_rate_hz, sample_rate_hz)

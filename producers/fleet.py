@@ -10,6 +10,7 @@ fill their windows at the same moment, which no real fleet does.
 Each sensor is one epoch; what it plays is a function of the seed (`Fleet.plan`), and so is the ground truth.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -62,16 +63,18 @@ class FleetSettings:
     def __post_init__(self) -> None:
         if self.sensors < 1:
             raise ConfigurationError("sensors", self.sensors, "1 or more")
-        if self.speed is not None and self.speed <= 0:
+        if self.speed is not None and not 0 < self.speed < math.inf:
             raise ConfigurationError("speed", self.speed, "more than 0, or nothing for as fast as possible")
-        if self.seconds is not None and self.seconds <= 0:
+        if self.seconds is not None and not 0 < self.seconds < math.inf:
             raise ConfigurationError("seconds", self.seconds, "more than 0, or nothing for endless")
+        if self.seed < 0:
+            raise ConfigurationError("seed", self.seed, "0 or more")
         if self.speed is None and self.seconds is None:
             accepted = "a number where speed is as fast as possible: endless sound cannot just have ended"
             raise ConfigurationError("seconds", None, accepted)
         if not MIN_FRAME_MS <= self.frame_ms <= MAX_FRAME_MS:
             raise ConfigurationError("frame_ms", self.frame_ms, f"{MIN_FRAME_MS} to {MAX_FRAME_MS}")
-        if self.tick_ms < 0:
+        if not 0 <= self.tick_ms < math.inf:
             raise ConfigurationError("tick_ms", self.tick_ms, "0 or more")
         if len(set(self.names())) != self.sensors:
             raise ConfigurationError("pattern", self.pattern, "a name for each number, such as sensor-{:04d}")
@@ -85,7 +88,7 @@ class FleetSettings:
         """
         try:
             return [self.pattern.format(number) for number in range(1, self.sensors + 1)]
-        except (IndexError, KeyError, ValueError) as exc:
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
             raise ConfigurationError("pattern", self.pattern, "a format such as sensor-{:04d}") from exc
 
 

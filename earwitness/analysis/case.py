@@ -1,5 +1,6 @@
 """What one model's windows scored, made again from the log -> why a label was not detected in them."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from earwitness.analysis.reasons import Finding, Reason
 from earwitness.analysis.wanted import TimeBase, Wanted, utc_text
 from processors.decision import Decision
-from processors.run import Slot
+from processors.run import Run, Slot
 from schemas.detection import Detection
 
 
@@ -81,9 +82,15 @@ class Case:
         """Return in how many of n windows, up to one that is asked about, the threshold was reached."""
         asked, threshold, spec = set(self._asked()), self.decision.thresholds[at], self.decision.spec
         _, n = spec.m_of_n_of(spec.labels[at])
-        reached = [slot.scores is not None and bool(slot.scores[at] >= threshold) for slot in self.slots]
-        ends = [k for k, slot in enumerate(self.slots) if slot in asked]
-        return max((sum(reached[max(0, k - n + 1) : k + 1]) for k in ends), default=0)
+        most, reached = 0, dict[Run, deque[bool]]()
+        for slot in self.slots:
+            last = reached.setdefault(
+                slot.run, deque(maxlen=n)
+            )  # what one run has reached is not the next one's
+            last.append(slot.scores is not None and bool(slot.scores[at] >= threshold))
+            if slot in asked:
+                most = max(most, sum(last))
+        return most
 
     def _others(self, label: str) -> Iterator[Finding]:
         others = {d.label: d for d in self.heard if d.label != label}

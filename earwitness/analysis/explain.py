@@ -8,7 +8,7 @@ the model that counted for the sensor then, or with the one that is asked for.
 """
 
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 
 from earwitness.analysis.case import Case, Question, is_asked, score_text
@@ -16,6 +16,7 @@ from earwitness.analysis.errors import NoSoundError
 from earwitness.analysis.following import Following
 from earwitness.analysis.listener import Listener
 from earwitness.analysis.lookup import Lookup
+from earwitness.analysis.outcome import NOT_HEARD, SEAM_US, spans
 from earwitness.analysis.plan import Plan, plan
 from earwitness.analysis.reasons import Finding, Reason
 from earwitness.analysis.unheard import unheard
@@ -50,6 +51,7 @@ def explain(settings: Settings, question: Question, *, one_model: bool = False) 
         if not coverage:
             return [unheard(lookup, wanted)]
         published = lookup.detections(wanted)
+        silences = [unheard(lookup, part, coverage) for part in _parts_without(wanted, coverage)]
         planned = _plan(lookup, course, wanted)
     slots: list[Slot] = []
     heard = []
@@ -57,8 +59,25 @@ def explain(settings: Settings, question: Question, *, one_model: bool = False) 
         listener = Listener(settings, planned, Event(), decided=slots.append)
         heard = [told for told in listener.listen() if isinstance(told, Detection)]
     heard = [d for d in heard if _meets(wanted, d)]
-    known = _Known(question, _deciders(course, slots, coverage, wanted), coverage, published, heard, slots)
-    return list(known.findings())
+    removed, deciders = planned is None or planned.removed > 0, _deciders(course, slots, coverage, wanted)
+    known = _Known(question, deciders, coverage, published, heard, slots, removed)
+    return [*known.findings(), *silences]
+
+
+def _parts_without(wanted: Wanted, coverage: Sequence[Coverage]) -> list[Wanted]:
+    """Return the parts of the asked time, by the sensor's clock, of which coverage says nothing."""
+    begin_us, end_us = wanted.begin_us, wanted.end_us
+    if wanted.clock is TimeBase.BROKER or begin_us is None or end_us is None:
+        return []
+    said = [
+        (c.start_us, c.end_us, c.outcome) for c in coverage if c.start_us is not None and c.end_us is not None
+    ]
+    silent = [
+        span
+        for span in spans(said, begin_us, end_us)
+        if span.outcome == NOT_HEARD and span.length_us >= SEAM_US
+    ]
+    return [replace(wanted, begin_us=span.start_us, end_us=span.end_us) for span in silent]
 
 
 def _check_label(label: str | None, course: Course) -> None:
@@ -100,6 +119,8 @@ class _Known:
     published: Sequence[Detection]
     heard: Sequence[Detection]
     slots: Sequence[Slot]
+    removed: bool
+    """Whether some of the frames are no longer in the log."""
 
     def findings(self) -> Iterator[Finding]:
         label, digests = self.question.label, {decision.digest for decision in self.decisions}
@@ -112,15 +133,17 @@ class _Known:
         yield from self._outcomes(digests)
         for decision in self.decisions if self.slots else ():
             yield from self._of(decision).findings()
-        if not self.slots:
+        if not self.slots and self.removed:
             text = "the frames have been removed by retention: they cannot be scored again"
             yield Finding(Reason.EXPIRED, text)
+        elif not self.slots and all(one.outcome is not Outcome.SHORT for one in self.coverage):
+            models = ", ".join(decision.spec.reference for decision in self.decisions)
+            yield Finding(Reason.SHORT, f"the sound there is less than a window of {models}")
 
     def _of(self, decision: Decision) -> Case:
         digest = decision.digest
         slots = [slot for slot in self.slots if slot.run.decision.digest == digest]
-        alone = len(self.decisions) == 1
-        heard = [d for d in (*self.heard, *self.published) if alone or d.decision_digest == digest]
+        heard = [d for d in (*self.heard, *self.published) if d.decision_digest == digest]
         theirs = sorted({said.decision_digest for said in self.coverage} - {digest})
         return Case(self.question, decision, heard, theirs, slots)
 

@@ -1,8 +1,11 @@
 """A time of which coverage says nothing -> why: no frames, removed by retention, or nobody listened."""
 
+from collections.abc import Sequence
+
 from earwitness.analysis.lookup import Lookup
 from earwitness.analysis.reasons import Finding, Reason
 from earwitness.analysis.wanted import TimeBase, Wanted, utc_text
+from schemas.coverage import Coverage
 from schemas.topics import partition_of
 
 AROUND_S = 3600.0
@@ -11,8 +14,11 @@ CLOCK_SLACK_MS = 2000
 """Frames are appended within so long of the time that a sensor's clock, put right, gives for them."""
 
 
-def unheard(lookup: Lookup, wanted: Wanted) -> Finding:
-    """Say why coverage has nothing of the time: no frames, removed since, or nobody listened."""
+def unheard(lookup: Lookup, wanted: Wanted, around: Sequence[Coverage] = ()) -> Finding:
+    """Say why coverage has nothing of the time: no frames, removed since, or nobody listened.
+
+    `around` is what coverage says of the time before and after: the frames that it tells of are not meant.
+    """
     (sensor,), topic = wanted.sensors, lookup.frames
     state = lookup.states(wanted).get(sensor)
     off_us = state.clock_offset_us if state is not None and wanted.clock is TimeBase.SENSOR else 0
@@ -24,7 +30,8 @@ def unheard(lookup: Lookup, wanted: Wanted) -> Finding:
         begins_us = first.timestamp * 1000
         text = f"removed by retention: what is left of {topic}[{partition}] begins at {utc_text(begins_us)}"
         return Finding(Reason.EXPIRED, text, {"log_begins_us": begins_us})
-    frames = _frames(lookup, sensor, topic, partition, begin_ms, end_ms)
+    told = [range(c.first_offset, c.last_offset + 1) for c in around if c.partition == partition]
+    frames = _frames(lookup, sensor, topic, partition, begin_ms, end_ms, told)
     if frames:
         text = f"{frames} frames are in {topic}[{partition}], but no worker has said anything of them yet"
         return Finding(Reason.NOT_HEARD, text, {"frames": frames})
@@ -34,11 +41,14 @@ def unheard(lookup: Lookup, wanted: Wanted) -> Finding:
     return Finding(Reason.NO_FRAMES, text, {"sound_before_us": before, "sound_after_us": after})
 
 
-def _frames(lookup: Lookup, sensor: str, topic: str, partition: int, begin_ms: int, end_ms: int) -> int:
+def _frames(
+    lookup: Lookup, sensor: str, topic: str, partition: int, begin_ms: int, end_ms: int, told: Sequence[range]
+) -> int:
     first = lookup.reader.offset_at(topic, partition, begin_ms)
     end = lookup.reader.offset_at(topic, partition, end_ms)
     wanted, key = {partition: (first, end)}, sensor.encode()
-    return sum(1 for _ in lookup.reader.read(topic, wanted, lambda read, _: read == key))
+    found = lookup.reader.read(topic, wanted, lambda read, _: read == key)
+    return sum(not any(record.offset in stretch for stretch in told) for record in found)
 
 
 def _nearest(lookup: Lookup, wanted: Wanted) -> tuple[int | None, int | None]:

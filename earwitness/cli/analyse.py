@@ -102,9 +102,9 @@ def diff(
 ) -> None:
     """Say what two models or settings hear differently over the same sound, by label, with examples.
 
-    Times are the sensors' own, and only narrow down what is compared.
+    Times are the sensors' own, and only narrow down what is compared: give those that both sides have heard.
 
-    Example: earwitness diff audio.detections strict.parquet --sensor 'hall-*' --from -1h
+    Example: earwitness diff audio.detections strict.parquet --sensor 'hall-*' --from 2026-01-31T03:00:00Z
     """
     from earwitness.analysis.diff import compare
     from earwitness.analysis.heard import read_side

@@ -192,4 +192,7 @@ def simulate(
         f"{report.frames_sent} frames sent, {report.acknowledged} stored in {report.elapsed_s:.1f} s; {late}"
     )
     if report.failed or report.refused:
+        complain(
+            f"LOST {report.refused} frames, as the buffer was full, and {report.failed} that were not stored"
+        )
         raise typer.Exit(WENT_WRONG)

@@ -18,7 +18,7 @@ from typing import Any
 
 from producers.arrival import Piece, Timing, TimingSettings, timed
 from producers.clock import Clock, SystemClock
-from producers.source import Arrivals, Loss, Room
+from producers.source import Arrival, Arrivals, Loss, Room
 from producers.sources.again import Again, keep_trying
 from producers.sources.container import Decoder, pcm, without_secrets
 from schemas.errors import CaptureError
@@ -142,6 +142,7 @@ class StreamSource:
     ) -> None:
         self._location, self._settings, self._first = location, settings or StreamSettings(), first
         self._clock = clock or SystemClock()
+        self._gone: Arrival | None = None
 
     @property
     def name(self) -> str:
@@ -151,25 +152,35 @@ class StreamSource:
     def arrivals(self, room: Room, stop: Event) -> Arrivals:
         """Give sound as it comes, until `stop` is set; a connection that is lost is made again.
 
+        A stop while it is away gives one last arrival without sound, which says what is missing.
+
         Raises:
             CaptureError: it could not be made at all.
 
         """
         yield from timed(self._pieces(stop), Timing(NETWORK), self._clock, stop)
+        if self._gone is not None:
+            yield self._gone
 
     def _pieces(self, stop: Event) -> Iterator[Piece]:
-        heard_us, why = 0, ""
+        heard_us, why, last = 0, "", None
         for connection in keep_trying(self._connect, self._settings.again, stop):
-            lost = self._missing(connection, heard_us, why) if why else None
+            lost = self._missing(connection.sample_rate_hz, heard_us, why) if why else None
+            told = lost is None
             try:
                 for piece in connection.pieces(lost, stop):
-                    heard_us = self._clock.monotonic_us()
+                    heard_us, last, told = self._clock.monotonic_us(), piece, True
                     yield piece
             finally:
                 connection.close()
-            why = connection.ended
+            why = connection.ended if told else why
+            if stop.is_set() and told:
+                return
             if not stop.is_set():
                 self._say(connection)
+        if last is not None:
+            lost = self._missing(last.sample_rate_hz, heard_us, why)
+            self._gone = Arrival(last.block[:0], last.sample_rate_hz, self._clock.wall_us(), lost)
 
     def _say(self, connection: Connection) -> None:
         if connection.was_poured_in:
@@ -181,9 +192,9 @@ class StreamSource:
         first, self._first = self._first, None
         return first or Connection(self._location, self._settings.transport)
 
-    def _missing(self, connection: Connection, since_us: int, why: str) -> Loss:
+    def _missing(self, sample_rate_hz: int, since_us: int, why: str) -> Loss:
         away_us = self._clock.monotonic_us() - since_us
-        samples = away_us * connection.sample_rate_hz // 1_000_000
+        samples = away_us * sample_rate_hz // 1_000_000
         return Loss(samples, f"{self.name} was away for {away_us / 1e6:.1f} s ({why})")
 
 

@@ -129,7 +129,37 @@ def test_a_sensor_that_nobody_knows_sent_nothing(case: Case) -> None:
 
 
 def test_what_is_less_than_a_window_is_short(case: Case) -> None:
-    assert case.ask(0.01, sensor=DEAF)[0]["reason"] == "short"
+    assert [found["reason"] for found in case.ask(0.01, sensor=DEAF)] == ["short"]
+
+
+def test_frames_that_are_less_than_a_window_of_the_model_that_is_asked_are_not_said_to_be_gone(
+    case: Case,
+) -> None:
+    planted = Planted(case.tenant, "brief", time.time_ns() // 1000).say(square(0.05, LOUD))
+    planted.cover(Outcome.SCORED)  # as a model of shorter windows would
+    (found,) = Case(case.tenant, case.model, planted).ask(0.01, sensor="brief")
+    assert (found["reason"], "less than a window of tiny/1" in found["text"]) == ("short", True)
+
+
+def test_what_one_epoch_has_reached_does_not_count_in_the_next(case: Case) -> None:
+    window_s = WINDOW / RATE_HZ
+    first = Planted(case.tenant, "twice", time.time_ns() // 1000)
+    first.say(square(2 * window_s, QUIET)).say(square(window_s, LOUD)).cover(Outcome.SCORED)
+    second = Planted(case.tenant, "twice", first.utc(first.next_sample))
+    second.say(square(window_s, LOUD)).say(square(2 * window_s, QUIET)).cover(Outcome.SCORED)
+    found = Case(case.tenant, case.model, second).ask(window_s / 2, "--label", "loud", sensor="twice")
+    assert [finding["reason"] for finding in found] == ["m of n not reached"]
+    assert found[0]["facts"]["reached"] == 1
+
+
+def test_a_part_of_the_time_without_frames_is_told_too(case: Case) -> None:
+    planted = Planted(case.tenant, "part", time.time_ns() // 1000).say(square(2, QUIET))
+    planted.cover(Outcome.SCORED)
+    asked = Case(case.tenant, case.model, planted)
+    found = asked.ask(1.0, "--label", "loud", "--for", "3", sensor="part")
+    assert [finding["reason"] for finding in found] == ["below threshold", "no frames"]
+    ends_us = planted.utc(planted.next_sample)
+    assert found[1]["facts"]["sound_before_us"] == pytest.approx(ends_us, abs=100)
 
 
 def test_frames_that_nobody_has_read_are_not_heard(case: Case) -> None:

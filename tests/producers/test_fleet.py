@@ -1,5 +1,6 @@
 """A fleet's sensors are continuous, on time at any speed, and play what the plan says."""
 
+import math
 from itertools import pairwise
 from threading import Event, Timer
 
@@ -146,6 +147,11 @@ def test_epochs_are_named_once_for_each_sensor(embedded: str) -> None:
         ("speed", 0.0),
         ("seconds", -1.0),
         ("tick_ms", -1.0),
+        ("speed", math.inf),
+        ("speed", math.nan),
+        ("seconds", math.nan),
+        ("seed", -1),
+        ("pattern", "{0.real.x}"),
         ("pattern", "same"),
         ("pattern", "{x}"),
     ],

@@ -102,6 +102,17 @@ def test_a_web_radio_that_hangs_up_goes_on_in_a_new_epoch(
     assert "was away for" in caplog.text
 
 
+def test_a_stop_while_it_is_away_says_what_is_missing(tmp_path: Path) -> None:
+    with web() as site:
+        running = Running(radio(tmp_path, site))
+        running.sink.wait_for(lambda: len(running.sink.frames) > 20)
+        site.cut.set()
+        assert site.refused.wait(DEADLINE_S), "nobody tried again"
+        played = running.finish()
+    assert played.losses == 1
+    assert played.lost_samples > 0
+
+
 def test_an_address_that_never_worked_is_an_error_after_a_few_attempts() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"rtsp://kate:secret@127.0.0.1:{server.getsockname()[1]}/a"
