@@ -29,7 +29,7 @@ LABEL = "sound"
 SILENT = 4
 """Windows of each batch that are digital silence."""
 SCORED_AT_ONCE = 512
-SHARPNESS = 3.0
+SHARPNESS = 0.7
 """How quickly a window's target falls with the distance of its log-odds from the nearest threshold."""
 
 Tick = Callable[[int, float], None]
@@ -43,9 +43,9 @@ class TriggerSettings:
     shape: str = "medium"
     steps: int = 2000
     batch: int = 160
-    learning_rate: float = 4e-3
+    learning_rate: float = 2e-2
     weight_decay: float = 0.01
-    missed: float = 3.0
+    missed: float = 1.0
     """How much worse it is to miss what the network hears than to let nothing through."""
     seed: int = 0
 

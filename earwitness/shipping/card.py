@@ -13,8 +13,10 @@ LIMITS = """\
 - It is **not certified for life safety** and must not stand in for a listed alarm, or for a person.
 - **Smoke alarms and sirens were learned from generated sound only**, and measured on sound from a second
   generator. No recorded alarm was there to learn from or to test on.
-- **A smoke alarm of low frequency (520 Hz) is often missed** at the thresholds that ship, a siren in noise
-  mostly: lower them where a miss is worse than a false alarm.
+- **A smoke alarm of low frequency (520 Hz) may be missed** in a background as loud as itself, at the
+  thresholds that ship, a siren in noise mostly: lower them where a miss is worse than a false alarm.
+- **Crackling fire, rain, sea waves and helicopters are rarely reported in a background**: noise of many kinds
+  sounds like them, and the thresholds were chosen so that it is not taken for them.
 - A temporal-three alarm pauses for 1.5 s: it may be found again after each pause, as a detection of its own.
   Join what lies less than 2 s apart.
 - The other classes were learned from about 30 recordings each. What is in none of the classes may still

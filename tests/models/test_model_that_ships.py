@@ -104,13 +104,16 @@ def test_an_alert_is_found_over_a_background_and_not_taken_for_the_other(
     assert not found.popitem()[1].any()
 
 
-def test_an_alarm_of_low_frequency_is_told_from_everything_else(spec: ModelSpec) -> None:
-    """Its scores do not reach the threshold that ships over a background: a limit that the card names."""
+@pytest.mark.parametrize("snr_db", [5.0, 10.0])
+def test_an_alarm_of_low_frequency_is_found_where_it_is_louder_than_the_background(
+    spec: ModelSpec, snr_db: float
+) -> None:
+    """In a background as loud as itself it may be missed: a limit that the card names."""
     background = sounds.ambience(np.random.default_rng(3), 6.0, 16_000)
     alarm = sounds.smoke_alarm(6.0, 16_000, sounds.LOW_FREQUENCY)
-    given = scores(windows_of(to_pcm(sounds.mix(alarm, background, 5.0)))).max(axis=0)
-    assert spec.labels[int(given.argmax())] == "smoke_alarm"
-    assert given.max() > 0.5
+    given = scores(windows_of(to_pcm(sounds.mix(alarm, background, snr_db))))
+    reached = (given >= thresholds())[:, spec.labels.index("smoke_alarm")]
+    assert active(reached, *spec.m_of_n_of("smoke_alarm")).any()
 
 
 def test_the_model_is_small_enough_to_keep_in_a_repository() -> None:
