@@ -12,7 +12,6 @@ from urllib.parse import SplitResult, urlsplit
 
 import faust
 
-from processors.tokens import TokenEndpoint, Tokens
 from schemas.errors import ConfigurationError
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -102,6 +101,9 @@ class Security:
         """Return Faust's credentials, or None for none."""
         context = self._context() if self.tls else None
         if self.tokens:
+            # An HTTP client that only this needs would cost every command 0.2 s of its start.
+            from processors.tokens import TokenEndpoint, Tokens
+
             endpoint = TokenEndpoint(
                 self.oauth_url or "", self.username or "", self.password or "", self.oauth_scope
             )

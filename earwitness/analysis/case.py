@@ -84,9 +84,8 @@ class Case:
         _, n = spec.m_of_n_of(spec.labels[at])
         most, reached = 0, dict[Run, deque[bool]]()
         for slot in self.slots:
-            last = reached.setdefault(
-                slot.run, deque(maxlen=n)
-            )  # what one run has reached is not the next one's
+            # What one run has reached is not the next one's.
+            last = reached.setdefault(slot.run, deque(maxlen=n))
             last.append(slot.scores is not None and bool(slot.scores[at] >= threshold))
             if slot in asked:
                 most = max(most, sum(last))

@@ -51,7 +51,7 @@ def explain(settings: Settings, question: Question, *, one_model: bool = False) 
         if not coverage:
             return [unheard(lookup, wanted)]
         published = lookup.detections(wanted)
-        silences = [unheard(lookup, part, coverage) for part in _parts_without(wanted, coverage)]
+        silences = [unheard(lookup, part) for part in _parts_without(wanted, coverage)]
         planned = _plan(lookup, course, wanted)
     slots: list[Slot] = []
     heard = []

@@ -36,9 +36,9 @@ def read_side(
         ConfigurationError: there is no such side, or several decisions have said something and none is named.
 
     """
-    found = read_detections(
-        name, settings, lambda d: wanted.names(d.sensor) and wanted.overlaps(d.start_us, d.end_us)
-    )
+    # Narrowed down by time only now: what began is upserted by what ended, which may be earlier.
+    said = read_detections(name, settings, lambda d: wanted.names(d.sensor))
+    found = [d for d in said if wanted.overlaps(d.start_us, d.end_us)]
     by = {d.decision_digest: f"{d.model_name}/{d.model_version}" for d in found}
     named = sorted(digest for digest in by if digest.startswith(decision or ""))
     if len(by) and (len(named) > 1 or not named):

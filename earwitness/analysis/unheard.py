@@ -14,11 +14,8 @@ CLOCK_SLACK_MS = 2000
 """Frames are appended within so long of the time that a sensor's clock, put right, gives for them."""
 
 
-def unheard(lookup: Lookup, wanted: Wanted, around: Sequence[Coverage] = ()) -> Finding:
-    """Say why coverage has nothing of the time: no frames, removed since, or nobody listened.
-
-    `around` is what coverage says of the time before and after: the frames that it tells of are not meant.
-    """
+def unheard(lookup: Lookup, wanted: Wanted) -> Finding:
+    """Say why coverage has nothing of the time: no frames, removed since, or nobody listened."""
     (sensor,), topic = wanted.sensors, lookup.frames
     state = lookup.states(wanted).get(sensor)
     off_us = state.clock_offset_us if state is not None and wanted.clock is TimeBase.SENSOR else 0
@@ -30,30 +27,31 @@ def unheard(lookup: Lookup, wanted: Wanted, around: Sequence[Coverage] = ()) -> 
         begins_us = first.timestamp * 1000
         text = f"removed by retention: what is left of {topic}[{partition}] begins at {utc_text(begins_us)}"
         return Finding(Reason.EXPIRED, text, {"log_begins_us": begins_us})
-    told = [range(c.first_offset, c.last_offset + 1) for c in around if c.partition == partition]
-    frames = _frames(lookup, sensor, topic, partition, begin_ms, end_ms, told)
+    around = lookup.coverage(wanted.widened(AROUND_S, AROUND_S))
+    there = [c for c in around if (c.topic, c.partition) == (topic, partition)]
+    told = [range(c.first_offset, c.last_offset + 1) for c in there]
+    appended = _frames(lookup, wanted, partition, begin_ms, end_ms)
+    frames = sum(not any(offset in stretch for stretch in told) for offset in appended)
     if frames:
         text = f"{frames} frames are in {topic}[{partition}], but no worker has said anything of them yet"
         return Finding(Reason.NOT_HEARD, text, {"frames": frames})
-    before, after = _nearest(lookup, wanted)
+    before, after = _nearest(around, wanted)
     text = f"nothing of {sensor} was appended then: its sound before ends at {utc_text(before)}, "
     text += f"the next begins at {utc_text(after)}"
     return Finding(Reason.NO_FRAMES, text, {"sound_before_us": before, "sound_after_us": after})
 
 
-def _frames(
-    lookup: Lookup, sensor: str, topic: str, partition: int, begin_ms: int, end_ms: int, told: Sequence[range]
-) -> int:
+def _frames(lookup: Lookup, wanted: Wanted, partition: int, begin_ms: int, end_ms: int) -> list[int]:
+    """Return the offsets of the sensor's frames that were appended in that time."""
+    topic, key = lookup.frames, wanted.sensors[0].encode()
     first = lookup.reader.offset_at(topic, partition, begin_ms)
     end = lookup.reader.offset_at(topic, partition, end_ms)
-    wanted, key = {partition: (first, end)}, sensor.encode()
-    found = lookup.reader.read(topic, wanted, lambda read, _: read == key)
-    return sum(not any(record.offset in stretch for stretch in told) for record in found)
+    found = lookup.reader.read(topic, {partition: (first, end)}, lambda read, _: read == key)
+    return [record.offset for record in found]
 
 
-def _nearest(lookup: Lookup, wanted: Wanted) -> tuple[int | None, int | None]:
+def _nearest(around: Sequence[Coverage], wanted: Wanted) -> tuple[int | None, int | None]:
     """Return when the sound before ends, and when the one after begins, as far as it is near."""
-    around = lookup.coverage(wanted.widened(AROUND_S, AROUND_S))
     begin_us, end_us = wanted.begin_us or 0, wanted.end_us or 0
     ends = [c.end_us for c in around if c.end_us is not None and c.end_us <= begin_us]
     begins = [c.start_us for c in around if c.start_us is not None and c.start_us >= end_us]

@@ -49,13 +49,13 @@ def train(
     seed: Annotated[
         list[int] | None, typer.Option(help="One set of networks for each; 0 by default.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, max=1_000_000)] = 2000,
+    steps: Annotated[int, typer.Option(min=1, max=1_000_000)] = 5000,
     windows: Annotated[
         int, typer.Option(min=1, max=1_000_000, help="Windows of mixed streams to make beforehand.")
     ] = 48_000,
     generated: Annotated[
         int, typer.Option(min=0, max=100_000, help="Alarms, sirens and noises to generate; 0: only the data.")
-    ] = 1800,
+    ] = 3000,
     processes: Annotated[int, typer.Option(min=1, max=256, help="Networks trained at once.")] = 1,
     bfloat16: Annotated[
         bool, typer.Option("--bfloat16", help="Nearly twice as fast on processors that have it, else slower.")

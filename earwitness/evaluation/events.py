@@ -105,7 +105,7 @@ class EventFigures:
     event_f1: F1
     """Of detections as they are published; those of a label that touch are one."""
     event_f1_joined: F1
-    """The same, with detections of a label joined across pauses of up to 2 s, as those of the truth are."""
+    """The same, with detections of a label joined across pauses of up to 2 s."""
     intersection_f1: dict[float, F1]
     """By how much must overlap."""
     psds: dict[str, float] = field(default_factory=dict)

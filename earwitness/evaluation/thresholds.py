@@ -3,9 +3,9 @@
 For every label and every m of n that may be: of the thresholds from 0.05 to 0.99 from which on the label
 stays within its share of the rate on the negatives, at every higher one too, the one with the best event F1
 on the streams; the middle of those that are equally good. Of these the m of n with the best F1, and of equal
-ones the quickest. A label without an event keeps the model's own threshold and m of n, or has the first
-threshold, and then the first m of n, with which it stays within its share. What lasts is a false alarm for
-each 10 s that it has begun: a label that is always on is no single one.
+ones the one with the shorter memory. A label without an event keeps the model's own threshold and m of n, or
+has the first threshold, and then the first m of n, with which it stays within its share. What lasts is a
+false alarm for each 10 s that it has begun: a label that is always on is no single one.
 
 Pass only what the model never learned from: a network's scores on its own training data say nothing. Several
 networks of one cross-validation may be given together, each with what it had not heard.
@@ -40,7 +40,7 @@ WAYS: tuple[MOfN, ...] = (
     (4, 6),
     (5, 7),
 )
-"""The m of n that are tried, quick ones first."""
+"""The m of n that are tried, short memories first."""
 
 Grid = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -79,7 +79,7 @@ class Choice:
         return {label: chosen.threshold for label, chosen in self.labels.items()}
 
     @property
-    def m_of_n(self) -> tuple[int, int, dict[str, MOfN] | None]:
+    def windows(self) -> tuple[int, int, dict[str, MOfN] | None]:
         """The m and the n of the label that looks at most windows, and those of the labels with others."""
         n, m = max((of.n, of.m) for of in self.labels.values())
         own = {label: (of.m, of.n) for label, of in self.labels.items() if (of.m, of.n) != (m, n)}
@@ -92,7 +92,7 @@ class Choice:
             ConfigurationError: it is not that of these labels.
 
         """
-        m, n, own = self.m_of_n
+        m, n, own = self.windows
         given = spec.model_dump() | {"thresholds": self.thresholds, "m": m, "n": n, "m_of_n": own}
         try:
             return ModelSpec.model_validate(given)

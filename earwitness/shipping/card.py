@@ -15,8 +15,8 @@ LIMITS = """\
   generator. No recorded alarm was there to learn from or to test on.
 - **A smoke alarm of low frequency (520 Hz) may be missed** in a background as loud as itself, at the
   thresholds that ship, a siren in noise mostly: lower them where a miss is worse than a false alarm.
-- **Crackling fire, rain, sea waves and helicopters are rarely reported in a background**: noise of many kinds
-  sounds like them, and the thresholds were chosen so that it is not taken for them.
+- **Rain and helicopters are hardly ever found in a background, crackling fire and sea waves seldom**: noise
+  of many kinds sounds like them, which is also what most false alarms are.
 - A temporal-three alarm pauses for 1.5 s: it may be found again after each pause, as a detection of its own.
   Join what lies less than 2 s apart.
 - The other classes were learned from about 30 recordings each. What is in none of the classes may still
@@ -147,11 +147,12 @@ def _accuracy(of: Figures) -> str:
         for seed, each in of["by_seed"].items()
     ]
     first = next(iter(of["by_seed"].values()))
-    seeds = "one seed" if len(rows) == 1 else f"{len(rows)} seeds"
+    spread = f"the mean of {len(rows)} seeds** (standard deviation {of['spread']:.3f})"
+    seeds = "one seed** (what another would give is not known)" if len(rows) == 1 else spread
     return (
-        f"Ten classes, 4 folds: **{of['mean']:.3f}, the mean of {seeds}** (standard deviation "
-        f"{of['spread']:.3f}). Each recording was guessed by a network that was trained without its fold; "
-        "the networks share what they learned first, of sound that is in no fold.\n\n"
+        f"Ten classes, 4 folds: **{of['mean']:.3f}, {seeds}. Each recording was guessed by a network that "
+        "was trained without its fold; the networks share what they learned first, of sound that is in no "
+        "fold.\n\n"
         + _table(("seed", *(f"fold {fold}" for fold in folds), "mean", "all recordings"), rows)
         + "\nConfusion of the first seed (rows: what it is; columns: what was said, in the same order):\n\n"
         + _confusion(first["confusion"])

@@ -203,7 +203,7 @@ def _ship(recipe: Recipe, catalogue: Path, trained: Sequence[Trained], choice: C
     """Export the network of all folds with what was chosen."""
     directory = catalogue / recipe.train.name / recipe.train.version
     network = network_of(recipe, _final(trained).job, len(choice.labels))
-    rule = Rule(choice.thresholds, *choice.m_of_n)
+    rule = Rule(choice.thresholds, *choice.windows)
     export(Model(network), rule, recipe.train.licence, directory)
     return directory
 

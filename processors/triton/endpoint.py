@@ -19,9 +19,9 @@ from tritonclient.grpc import service_pb2_grpc as service
 
 from processors.score import ScorerSettings
 from processors.triton.admission import Admission, EjectedError
-from processors.triton.check import CHECK_S, AwayError, Served, check, in_time
+from processors.triton.check import ASK_S, CHECK_S, AwayError, Served, check, in_time
 from processors.triton.connection import open_channel
-from processors.triton.memory import SharedMemory, UnmappedError
+from processors.triton.memory import FORGET_S, SharedMemory, UnmappedError
 from processors.triton.requests import UnfitAnswerError
 from processors.triton.shared import Owner
 from processors.triton.verdict import words_of
@@ -31,7 +31,7 @@ from schemas.model import ModelSpec
 logger = logging.getLogger(__name__)
 
 WATCH_S = 2.0
-TRY_S, TRIED_S = 30.0, 120.0
+TRY_S = 30.0
 """A model's first call may take long: libraries are loaded, kernels are chosen."""
 LONGEST_S = 30.0
 _CALM = 4.0
@@ -80,6 +80,11 @@ class Endpoint:
     def deadline_s(self) -> float:
         """How long a call may take: it grows where calls are slow, and whenever one was too slow."""
         return min(LONGEST_S, self._doubled * max(self._least_s, self._usual_s * _CALM))
+
+    @property
+    def _share_s(self) -> float:
+        """How long all the questions of `_share` may take together: one or two for every slot."""
+        return CHECK_S + (ASK_S + FORGET_S) * self._settings.concurrency
 
     def took(self, call_s: float) -> None:
         """Learn from a call that was answered."""
@@ -154,7 +159,7 @@ class Endpoint:
             ]
             admission = Admission(channels, await self._ask(channels), self._spec)
             try:
-                await in_time(self._try_out(admission), TRIED_S)
+                await in_time(self._try_out(admission), 3 * TRY_S + self._share_s)
             except ENDINGS as exc:
                 raise AwayError(words_of(exc)) from exc
             opened.pop_all()
@@ -182,9 +187,12 @@ class Endpoint:
                 return
             try:
                 served = await check(admission.stub, self.address, self._spec)
-                await in_time(self._share(admission), CHECK_S)
+                await in_time(self._share(admission), self._share_s)
             except (AwayError, ConfigurationError, grpc.RpcError) as exc:
                 self.eject(admission, words_of(exc))
+            except grpc.aio.UsageError:  # it was ejected, and its connections closed, while we asked
+                if not admission.ejected.is_set():
+                    raise
             else:
                 if served != admission.served:
                     self.eject(admission, f"it is {served} now, and was {admission.served}")
@@ -210,8 +218,9 @@ class Endpoint:
         admission.eject("closed")
         admission.abandon()
         if self._memory is not None and admission.connected:
-            with suppress(grpc.RpcError):
-                await self._memory.forget(admission)
+            with suppress(grpc.RpcError, TimeoutError):  # whose answers may not come any more at all
+                async with asyncio.timeout(self._share_s):
+                    await self._memory.forget(admission)
         await admission.close()
 
     def _finish(self, admission: Admission) -> None:

@@ -204,9 +204,8 @@ async def test_a_partition_that_does_not_exist_is_a_failure_and_no_acknowledgeme
     publisher.send([output])
     await publisher.drain(DEADLINE_S)
     assert isinstance(fates.failures[0], DeliveryError)
-    publisher.send(
-        [output]
-    )  # the client knows the partitions by now, and refuses at once, as it may have before
+    # The client knows the partitions by now, and refuses at once, as it may have before.
+    publisher.send([output])
     assert len(fates.failures) == 2
     for failure in fates.failures:
         assert str(failure).startswith("cannot publish to audio.detections[99]: ")
