@@ -33,9 +33,11 @@ def test_every_siren_has_most_of_its_power_below_6_khz_and_above_100_hz() -> Non
 
 def test_backgrounds_of_every_kind_are_finite() -> None:
     rng = np.random.default_rng(5)
-    sounds = [draw_background(rng, 1.0) for _ in range(60)]
-    assert all(np.isfinite(sound).all() and sound.shape == (RATE_HZ,) for sound in sounds)
-    assert all(np.abs(sound).max() == pytest.approx(1.0) for sound in sounds)
+    sounds = [draw_background(rng, 6.0) for _ in range(60)]
+    assert all(np.isfinite(sound).all() and sound.shape == (6 * RATE_HZ,) for sound in sounds)
+    peaks = np.array([np.abs(sound).max() for sound in sounds])
+    assert np.isclose(peaks[peaks > 0], 1.0).all()
+    assert np.count_nonzero(peaks == 0) < 5  # what beeps seldom may be silent for so long
 
 
 def test_noise_falls_by_the_slope_asked_for() -> None:

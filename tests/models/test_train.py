@@ -47,12 +47,12 @@ def test_what_is_there_already_is_not_trained_again(tmp_path: Path) -> None:
     (first,) = train(settings, nothing)
     written = (first.directory / MODEL_FILE).stat().st_mtime_ns
     said: list[str] = []
-    again = train(replace(settings, seeds=(0, 1)), lambda name, *_: said.append(name))
-    assert [one.job for one in again] == [Job(0, 1), Job(1, 1)]
+    again = train(replace(settings, folds=(1, 2)), lambda name, *_: said.append(name))
+    assert [one.job for one in again] == [Job(0, 1), Job(0, 2)]
     assert (first.directory / MODEL_FILE).stat().st_mtime_ns == written
-    assert set(said) == {"seed-1/without-1"}
+    assert set(said) == {"seed-0/without-2"}
     told = json.loads((tmp_path / "run" / "settings.json").read_text(encoding="utf-8"))
-    assert told["seeds"] == [0, 1]
+    assert told["folds"] == [1, 2]
 
 
 def test_two_processes_train_the_same_networks_as_one(tmp_path: Path) -> None:
