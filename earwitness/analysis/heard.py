@@ -1,6 +1,6 @@
 """Detections in a file or a topic <-> detections as a consumer holds them: one an id, by sensor and time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from earwitness.analysis import tables
@@ -37,8 +37,7 @@ def read_side(
 
     """
     # Narrowed down by time only now: what began is upserted by what ended, which may be earlier.
-    said = read_detections(name, settings, lambda d: wanted.names(d.sensor))
-    found = [d for d in said if wanted.overlaps(d.start_us, d.end_us)]
+    found = [d for d in read_detections(name, settings, wanted) if wanted.overlaps(d.start_us, d.end_us)]
     by = {d.decision_digest: f"{d.model_name}/{d.model_version}" for d in found}
     named = sorted(digest for digest in by if digest.startswith(decision or ""))
     if len(by) and (len(named) > 1 or not named):
@@ -47,8 +46,8 @@ def read_side(
     return [d for d in found if d.decision_digest in named]
 
 
-def read_detections(name: str, settings: Settings, meant: Callable[[Detection], bool]) -> list[Detection]:
-    """Read the detections that are meant from a file, or from a topic where there is no such file.
+def read_detections(name: str, settings: Settings, wanted: Wanted) -> list[Detection]:
+    """Read what was detected at the sensors that are meant, at any time: from a file, else from a topic.
 
     Raises:
         ConfigurationError: there is neither, or what is there are not detections.
@@ -58,15 +57,14 @@ def read_detections(name: str, settings: Settings, meant: Callable[[Detection], 
     if file.suffix in READ:
         if not file.is_file():
             raise ConfigurationError("what to compare", name, "a file that exists, or a topic")
-        return upserted(
-            filter(meant, _from_parquet(file) if file.suffix == ".parquet" else _from_lines(file))
-        )
+        held = _from_parquet(file) if file.suffix == ".parquet" else _from_lines(file)
+        return upserted(d for d in held if wanted.names(d.sensor))
     with LogReader(settings.kafka.librdkafka()) as reader:
         if name not in reader.topics():
             raise ConfigurationError("what to compare", name, f"a file ({', '.join(READ)}) or a topic")
         codec = settings.codec()
         said = (read_as(codec, Detection, record) for record in reader.read(name))
-        return upserted(detection for detection in said if detection is not None and meant(detection))
+        return upserted(d for d in said if d is not None and wanted.names(d.sensor))
 
 
 def _from_lines(file: Path) -> list[Detection]:
