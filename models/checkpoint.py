@@ -21,6 +21,8 @@ class Told(TypedDict):
     step: int
     losses: list[float]
     validation: list[float]
+    hard: list[int]
+    """Which empty windows are learnt again at present."""
 
 
 def save(

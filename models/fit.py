@@ -1,7 +1,8 @@
 """lesson -> network: the training loop, which can be stopped at any step and goes on where it was.
 
-Four tenths of a batch are recordings mixed anew in every step, six tenths are windows of the pool with what
-the teacher makes of them. What a step draws follows from the seed and the step's number alone.
+A third of a batch are recordings mixed anew in every step, half are windows of the pool with what the teacher
+makes of them, and the rest are empty windows that the network itself has last taken for something. What a
+step draws follows from the seed, the step's number, and what was last mined.
 """
 
 import math
@@ -19,6 +20,7 @@ from models import checkpoint
 from models.augment import augment, colour, punch_holes
 from models.bank import Bank, Batch
 from models.features import log_mel
+from models.hard_negatives import HardNegatives, together
 from models.network import LAYERS, Layer, Network
 from models.opinions import Opinions, Taught
 
@@ -31,9 +33,12 @@ class FitSettings:
     """How long and how fast one network is trained."""
 
     steps: int = 5000
-    batch: int = 80
-    pool_share: float = 0.6
+    batch: int = 96
+    pool_share: float = 0.5
     """Of a batch: windows of the pool."""
+    hard_share: float = 1 / 6
+    """Of a batch: hard negatives; 0 for none."""
+    mine_every: int = 250
     learning_rate: float = 2e-3
     warm_up: float = 0.05
     """Of the steps: the rate rises in a line, then falls along a cosine."""
@@ -63,6 +68,8 @@ class Lesson:
     classes: int
     """The first so many labels exclude each other."""
     validation: Opinions | None = None
+    empty: tuple[Opinions, ...] = ()
+    """More windows, of which those without any of the labels may be hard negatives, too."""
 
 
 @dataclass(slots=True)
@@ -145,6 +152,7 @@ class _Training:
             self.student.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.step, self.course = 0, Course()
+        self.negatives = HardNegatives((lesson.opinions, *lesson.empty))
 
     @property
     def stalled(self) -> bool:
@@ -159,6 +167,8 @@ class _Training:
         torch.manual_seed(self._seed * 1_000_003 + self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = self._settings.learning_rate * _rate(self.step, self._settings)
+        if self._hard and self.step % self._settings.mine_every == 0:
+            self._mine()
         self.student.train()
         loss = self._loss(rng, generator)
         self.optimiser.zero_grad()
@@ -169,6 +179,15 @@ class _Training:
         self.step += 1
         self.course.losses.append(float(loss.detach()))
         return self.course.losses[-1]
+
+    @property
+    def _hard(self) -> int:
+        """How many hard negatives are in a batch."""
+        return round(self._settings.batch * self._settings.hard_share) if len(self.negatives) else 0
+
+    def _mine(self) -> None:
+        network, rng = self._averaged().network.eval(), np.random.default_rng([self._seed, self.step, 1])
+        self.negatives.mine(network, rng, self.device, self._settings.bfloat16)
 
     def look(self) -> None:
         """Measure the loss of the average on the validation fold, where there is one."""
@@ -199,9 +218,16 @@ class _Training:
         if told is not None:
             self.step = told["step"]
             self.course = Course(told["losses"], told["validation"])
+            self.negatives.places = np.array(told["hard"], np.int64)
 
     def _told(self) -> checkpoint.Told:
-        return {"step": self.step, "losses": self.course.losses, "validation": self.course.validation}
+        hard = self.negatives.places.tolist() if self._hard else []
+        return {
+            "step": self.step,
+            "losses": self.course.losses,
+            "validation": self.course.validation,
+            "hard": hard,
+        }
 
     def _averaged(self) -> Student:
         student = self.average.module
@@ -211,17 +237,21 @@ class _Training:
 
     def _loss(self, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
         settings, lesson = self._settings, self._lesson
-        pooled = settings.batch if lesson.bank is None else round(settings.batch * settings.pool_share)
+        hard = self._hard
+        pooled = settings.batch - hard if lesson.bank is None else round(settings.batch * settings.pool_share)
         taught = lesson.opinions.draw(rng, pooled)
+        if hard:
+            taught = together([taught, self.negatives.draw(rng, hard)])
         features = punch_holes(log_mel(colour(taught.power, generator, 2.0)), generator)
         if lesson.bank is None:
             return self._taught(self._said(features), taught)
-        live = _live(lesson.bank, settings.batch - pooled, rng, generator)
+        count = pooled + hard
+        live = _live(lesson.bank, settings.batch - count, rng, generator)
         fresh = punch_holes(log_mel(live.power), generator)
         logits, *others = self._said(torch.cat([features, fresh]))
         everything = torch.ones(len(live.targets), dtype=torch.bool)
-        loss = _right(logits[pooled:], live.targets, everything, lesson.classes, settings.smoothing)
-        said = (logits[:pooled], *(other[:pooled] for other in others))
+        loss = _right(logits[count:], live.targets, everything, lesson.classes, settings.smoothing)
+        said = (logits[:count], *(other[:count] for other in others))
         return loss + self._taught(said, taught)
 
     def _said(self, features: Tensor) -> tuple[Tensor, ...]:

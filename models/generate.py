@@ -210,6 +210,40 @@ def _seldom(rng: Rng, time_s: Sound) -> Sound:
     return np.asarray((at < pulses * every_s) & (at % every_s < pulse_s), float)
 
 
+def _birds(rng: Rng, size: int) -> Sound:
+    """Phrases of whistles that glide, each repeated some times, over a little noise."""
+    sound, at = at_peak(_noise(rng, size)) * 10 ** rng.uniform(-3.0, -1.0), 0
+    while at < size:
+        length, pause = (int(RATE_HZ * seconds) for seconds in rng.uniform((0.03, 0.02), (0.3, 0.25)))
+        start, glide = np.exp(rng.uniform(np.log(1500), np.log(6500))), rng.uniform(0.6, 1.6)
+        trill = 1 + rng.uniform(0.0, 0.15) * np.sin(np.linspace(0.0, rng.uniform(0.0, 80.0), length))
+        whistle = _tone(rng, start * glide ** np.linspace(0.0, 1.0, length) * trill) * np.hanning(length)
+        loudness = rng.uniform(0.1, 1.0)
+        for _ in range(int(rng.integers(1, 12))):
+            kept = max(0, min(length, size - at))
+            sound[at : at + kept] += loudness * whistle[:kept]
+            at += length + pause
+        at += int(RATE_HZ * rng.uniform(0.1, 2.5))
+    return sound
+
+
+def _insects(rng: Rng, size: int) -> Sound:
+    """Pulses of one pitch, in chirps or without end, from one to three singers.
+
+    Crickets sing at 2 to 8 kHz, 15 to 70 pulses a second, some of them 1 to 4 chirps a second: H. C. Gerhardt
+    and F. Huber, "Acoustic Communication in Insects and Anurans", 2002.
+    """
+    time_s, sound = np.arange(size) / RATE_HZ, at_peak(_noise(rng, size)) * 10 ** rng.uniform(-3.0, -1.0)
+    for _ in range(int(rng.integers(1, 4))):
+        pulse_s = 1 / rng.uniform(15.0, 70.0)
+        on = np.sin(np.pi * (time_s % pulse_s) / pulse_s) ** rng.uniform(1.0, 6.0)
+        if rng.random() < 0.6:
+            chirp_s = 1 / rng.uniform(1.0, 4.0)
+            on = on * _smooth((time_s % chirp_s < chirp_s * rng.uniform(0.15, 0.7)).astype(float), 160)
+        sound += rng.uniform(0.2, 1.0) * on * _tone(rng, np.full(size, rng.uniform(2000.0, 7500.0)))
+    return sound
+
+
 def _steady_tones(rng: Rng, size: int) -> Sound:
     """A whistle, a whine, a dial tone, or a slide from one pitch to another that takes its time."""
     drift = np.cumsum(rng.normal(0, 1, size)) * 2e-6
@@ -263,6 +297,8 @@ _BACKGROUNDS: Mapping[str, Callable[[Rng, int], Sound]] = {
     "engine": _engine,
     "melody": _melody,
     "beeps": _beeps,
+    "birds": _birds,
+    "insects": _insects,
     "steady tones": _steady_tones,
     "clatter": _clatter,
     "babble": _babble,

@@ -59,7 +59,10 @@ class Opinions:
 
     def draw(self, rng: np.random.Generator, size: int) -> Taught:
         """Draw a batch."""
-        rows = np.sort(rng.choice(self.usable, size))
+        return self.at(np.sort(rng.choice(self.usable, size)))
+
+    def at(self, rows: NDArray[np.int64]) -> Taught:
+        """Return some of the windows."""
         embedding = (self.pool.embedding[rows].astype(np.float32) - self.mean) / self.spread
         return Taught(
             power=torch.from_numpy(self.pool.power[rows].astype(np.float32)).exp(),
@@ -69,6 +72,12 @@ class Opinions:
             scores=torch.from_numpy(self.pool.scores[rows].astype(np.float32)),
             embedding=torch.from_numpy(embedding),
         )
+
+    def of(self, pool: Pool) -> "Opinions":
+        """Return all windows of another pool, of which no fold is part and nobody has an opinion."""
+        opinion = None if self.opinion is None else np.full((len(pool.known), self.opinion.shape[1]), np.nan)
+        opinion = None if opinion is None else opinion.astype(np.float32)
+        return Opinions(pool, np.arange(len(pool.known)), opinion, self.mean, self.spread)
 
     def all_plain(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return features, targets and whether they are known of the first windows, unchanged."""

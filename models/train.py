@@ -352,11 +352,13 @@ def _train(settings: TrainSettings, takes: Takes, job: Job, say: Say) -> Trained
 def _lesson(settings: TrainSettings, takes: Takes, pool: Pool, kept_from: tuple[int, ...]) -> Lesson:
     classes = len(takes.heap.classes)
     validation = settings.validation_fold
+    opinions = opinions_without(pool, classes, kept_from, settings.run / POOL)
     return Lesson(
         bank=takes.bank(kept_from),
-        opinions=opinions_without(pool, classes, kept_from, settings.run / POOL),
+        opinions=opinions,
         classes=classes,
         validation=None if validation is None else only_fold(pool, validation),
+        empty=(opinions.of(open_pool(settings.run / VARIETY_POOL)),) if settings.pretrains else (),
     )
 
 

@@ -1,18 +1,20 @@
 """Validation streams and negatives, heard -> thresholds and m of n that keep false alarms at a stated rate.
 
-For every label and every m of n that may be: of the thresholds from 0.05 to 0.99 from which on the label
-stays within its share of the rate on the negatives, at every higher one too, the one with the best event F1
-on the streams; the middle of those that are equally good. Of these the m of n with the best F1, and of equal
-ones the one with the shorter memory. A label without an event keeps the model's own threshold and m of n, or
-has the first threshold, and then the first m of n, with which it stays within its share. What lasts is a
-false alarm for each 10 s that it has begun: a label that is always on is no single one.
+For every label and every m of n that may be, each threshold from 0.05 to 0.99 has an event F1 on the streams,
+and a price: the most false alarms that it, or any higher one, gives on the negatives. The labels share what
+the rate allows so that the sum of their F1, weighted if so wished, is the greatest (the multiple-choice
+knapsack problem: H. Kellerer, U. Pferschy and D. Pisinger, "Knapsack Problems", 2004, chapter 11). Of equally
+good ways the cheaper is taken, then the shorter memory, then the middle of the thresholds. A label without an
+event keeps the model's own threshold and m of n, or has the first threshold, and then the first m of n, with
+which it stays within an equal share. What lasts is a false alarm for each 10 s that it has begun: a label
+that is always on is no single one.
 
 Pass only what the model never learned from: a network's scores on its own training data say nothing. Several
 networks of one cross-validation may be given together, each with what it had not heard.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,8 +52,7 @@ Counts = NDArray[np.int64]
 class LabelChoice:
     """What was chosen for a label, with m of n windows, and how it does on what it was chosen by.
 
-    `event_f1` is None where no stream has an event of it. `kept` is false where even the highest threshold
-    gives more false alarms than the label's share.
+    `event_f1` is None where no stream has an event of it.
     """
 
     m: int
@@ -60,7 +61,6 @@ class LabelChoice:
     event_f1: float | None
     false_alarms: int
     false_alarms_per_hour: float
-    kept: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,11 @@ class Choice:
     false_alarms_per_hour: float
     allowed_per_hour: float
     hours: float
+
+    @property
+    def kept(self) -> bool:
+        """Tell whether the rate is kept; it is not where even the highest thresholds give more."""
+        return self.false_alarms_per_hour <= self.allowed_per_hour
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -106,8 +111,11 @@ def choose_thresholds(
     per_hour: float,
     settings: EventSettings | None = None,
     ways: Sequence[MOfN] = WAYS,
+    weights: Mapping[str, float] | None = None,
 ) -> Choice:
-    """Choose for the model that heard all this; `per_hour` is for all labels, who share it alike.
+    """Choose for the model that heard all this; `per_hour` is for all labels together.
+
+    `weights` says of labels how much more than 1 their F1 counts.
 
     Raises:
         ConfigurationError: there is nothing to choose by.
@@ -120,7 +128,7 @@ def choose_thresholds(
             per_hour,
             f"more than 0, and negatives to count on: there are {hours:g} h",
         )
-    return _choose(scenes, negatives, per_hour, settings or EventSettings(), ways)
+    return _choose(scenes, negatives, per_hour, settings or EventSettings(), ways, weights or {})
 
 
 def check_writable(directory: Path) -> None:
@@ -160,52 +168,114 @@ def grid() -> Grid:
     return np.round(np.linspace(LOWEST, HIGHEST, STEPS), 2)
 
 
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """One way to decide a label, what it is worth, and how many false alarms it may cost."""
+
+    choice: LabelChoice
+    worth: float
+    price: int
+
+
 def _choose(
     scenes: Sequence[Scene],
     negatives: Sequence[Heard],
     per_hour: float,
     settings: EventSettings,
     ways: Sequence[MOfN],
+    weights: Mapping[str, float],
 ) -> Choice:
     spec, hours = negatives[0].spec, sum(heard.seconds for heard in negatives) / 3600
-    share, f1s = per_hour / len(spec.labels) * hours, {way: _f1s(scenes, settings, way) for way in ways}
-    chosen = {}
-    for label in spec.labels:
-        own = spec.thresholds[label]
-        has_events = label in f1s[ways[0]]
-        tried = grid() if has_events else np.union1d(grid(), [own])
-        choices = []
-        for way in ways if has_events else dict.fromkeys([spec.m_of_n_of(label), *ways]):
-            counts = _false_alarms(negatives, label, way, tried)
-            f1 = f1s[way][label] if has_events else None
-            choices.append(_choose_label(way, f1, own, tried, counts, share, hours))
-        chosen[label] = max(choices, key=lambda of: (of.kept, of.event_f1 or 0.0))
+    f1s = {way: _f1s(scenes, settings, way) for way in ways}
+    silent = [label for label in spec.labels if label not in f1s[ways[0]]]
+    share = per_hour * hours / len(spec.labels)
+    chosen = {label: _choose_silent(negatives, label, ways, share, hours) for label in silent}
+    allowed = int(per_hour * hours)
+    options = {
+        label: _options(
+            negatives, label, {way: f1s[way][label] for way in ways}, weights.get(label, 1.0), allowed
+        )
+        for label in spec.labels
+        if label not in silent
+    }
+    left = allowed - sum(of.false_alarms for of in chosen.values())
+    chosen |= _share_out(options, left)
     known = [of.event_f1 for of in chosen.values() if of.event_f1 is not None]
     count = sum(of.false_alarms for of in chosen.values())
-    return Choice(chosen, float(np.mean(known)) if known else None, count / hours, per_hour, hours)
+    ordered = {label: chosen[label] for label in spec.labels}
+    return Choice(ordered, float(np.mean(known)) if known else None, count / hours, per_hour, hours)
 
 
-def _choose_label(
-    way: MOfN,
-    f1: NDArray[np.float64] | None,
-    own: float,
-    tried: Grid,
-    counts: Counts,
-    share: float,
-    hours: float,
+def _choose_silent(
+    negatives: Sequence[Heard], label: str, ways: Sequence[MOfN], share: float, hours: float
 ) -> LabelChoice:
-    """Choose among the thresholds `tried`, ascending; `own` is the model's, and `counts` of false alarms."""
-    within = np.flatnonzero(np.logical_and.accumulate((counts <= share)[::-1])[::-1])
-    if not within.size:
-        at = counts.size - 1
-    elif f1 is None:
-        at = int(within[tried[within] >= own][0])
-    else:
-        best = within[f1[within] >= f1[within].max() - 1e-9]
-        at = int(best[best.size // 2])
-    count = int(counts[at])
-    value = None if f1 is None else float(f1[at])
-    return LabelChoice(*way, float(tried[at]), value, count, count / hours, bool(within.size))
+    """Choose for a label without events: its own threshold and m of n, if that stays within a share."""
+    spec = negatives[0].spec
+    own, choices = spec.thresholds[label], []
+    tried = np.union1d(grid(), [own])
+    for way in dict.fromkeys([spec.m_of_n_of(label), *ways]):
+        counts = _false_alarms(negatives, label, way, tried)
+        within = np.flatnonzero((_prices(counts) <= share) & (tried >= own))
+        at = int(within[0]) if within.size else counts.size - 1
+        count = int(counts[at])
+        choices.append((bool(within.size), LabelChoice(*way, float(tried[at]), None, count, count / hours)))
+    return max(choices, key=lambda of: of[0])[1]
+
+
+def _options(
+    negatives: Sequence[Heard], label: str, f1s: Mapping[MOfN, Grid], weight: float, allowed: int
+) -> list[_Option]:
+    """Return the ways to decide a label of which none is both cheaper and better, the cheapest first.
+
+    Of an m of n with which even the highest threshold costs more than all labels may, that is the only one.
+    """
+    found, hours = [], sum(heard.seconds for heard in negatives) / 3600
+    for way, f1 in f1s.items():
+        counts = _false_alarms(negatives, label, way, grid())
+        prices = _prices(counts)
+        for price in np.unique(prices):
+            within = np.flatnonzero(prices <= price) if prices[-1] <= allowed else np.array([prices.size - 1])
+            best = within[f1[within] >= f1[within].max() - 1e-9]
+            at = int(best[best.size // 2])
+            count, value = int(counts[at]), float(f1[at])
+            choice = LabelChoice(*way, float(grid()[at]), value, count, count / hours)
+            found.append(_Option(choice, weight * value, int(prices[at])))
+    options: list[_Option] = []
+    for option in sorted(found, key=lambda of: (of.price, -of.worth)):
+        if not options or option.worth > options[-1].worth + 1e-9:
+            options.append(option)
+    return options
+
+
+def _share_out(options: Mapping[str, Sequence[_Option]], left: int) -> dict[str, LabelChoice]:
+    """Choose one option of each label, so that together they are worth most and cost at most `left`.
+
+    Where even the cheapest cost more, they are chosen.
+    """
+    spare = max(0, left - sum(of[0].price for of in options.values()))
+    worth, taken = np.zeros(spare + 1), []
+    for of in options.values():
+        best, pick = worth + of[0].worth, np.zeros(spare + 1, np.int64)
+        for number, option in enumerate(of):
+            more = option.price - of[0].price
+            if more > spare:
+                break
+            reached = np.concatenate([np.full(more, -np.inf), worth[: spare + 1 - more] + option.worth])
+            better = reached > best
+            best, pick = np.where(better, reached, best), np.where(better, number, pick)
+        worth = best
+        taken.append(pick)
+    chosen = {}
+    for (label, of), pick in reversed([*zip(options.items(), taken, strict=True)]):
+        option = of[int(pick[spare])]
+        chosen[label] = option.choice
+        spare -= option.price - of[0].price
+    return chosen
+
+
+def _prices(counts: Counts) -> Counts:
+    """Return the most false alarms of each threshold and all that are higher."""
+    return np.maximum.accumulate(counts[::-1])[::-1]
 
 
 def _f1s(scenes: Sequence[Scene], settings: EventSettings, way: MOfN) -> dict[str, NDArray[np.float64]]:

@@ -25,8 +25,8 @@ from models.scenes.streams import Recorded, draw_streams
 VALIDATION_ALERTS = 24
 """Of each kind, in each fold, from the generator that training has: the other one only tests."""
 VALIDATION_SNR_DB = (-3.0, 12.0)
-ALERTS_PER_HOUR = 30.0
-"""To miss an alarm is worse than to hear one that is none."""
+ALERT_WEIGHT = 3.0
+"""To miss an alarm is worse than to miss a dog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +67,11 @@ def hear_fold(
 
 
 def choose(folds: Sequence[Fold], per_hour: float, settings: EvaluateSettings) -> Choice:
-    """Choose thresholds and m of n by what several networks made of what they had not heard.
-
-    Alerts may be false more often: `ALERTS_PER_HOUR`, as if every label might.
-    """
+    """Choose thresholds and m of n by what several networks made of what they had not heard."""
     scenes = [scene for fold in folds for scene in (*fold.tested.scenes, *fold.alerts)]
     negatives = [negative.heard for fold in folds for negative in fold.negatives.negatives]
-    choice = choose_thresholds(scenes, negatives, per_hour, settings.events)
-    eager = choose_thresholds(scenes, negatives, ALERTS_PER_HOUR, settings.events)
-    labels = {label: (eager if label in ALERTS else choice).labels[label] for label in choice.labels}
-    false = sum(of.false_alarms_per_hour for of in labels.values())
-    return replace(choice, labels=labels, false_alarms_per_hour=false)
+    weights = dict.fromkeys(ALERTS, ALERT_WEIGHT)
+    return choose_thresholds(scenes, negatives, per_hour, settings.events, weights=weights)
 
 
 def choose_crosswise(folds: Sequence[Fold], per_hour: float, settings: EvaluateSettings) -> list[Choice]:

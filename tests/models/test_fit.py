@@ -37,8 +37,8 @@ def lesson(heap: Heap, pool: Pool, held_out: tuple[int, ...] = ()) -> Lesson:
 
 
 def quick(steps: int, save_every: int = 1000) -> FitSettings:
-    """Return settings for a training of a moment."""
-    return FitSettings(steps=steps, batch=16, layers=SMALL, save_every=save_every)
+    """Return settings for a training of a moment, which looks for hard negatives between two savings."""
+    return FitSettings(steps=steps, batch=18, layers=SMALL, save_every=save_every, mine_every=3)
 
 
 def weights(network: Network) -> torch.Tensor:
