@@ -78,7 +78,10 @@ def read_pcm(path: Path, rate_hz: int = 16_000, speed: float = 1.0) -> PCM:
         raise ConfigurationError("data", str(path), f"a recording that can be read: {exc}") from exc
     if not sound.size or not np.isfinite(sound).all():
         raise ConfigurationError("data", str(path), "a recording of finite samples, at least one")
-    return to_pcm(soxr.resample(sound.mean(axis=1), given_hz * speed, rate_hz, quality="HQ"))
+    pcm = to_pcm(soxr.resample(sound.mean(axis=1), given_hz * speed, rate_hz, quality="HQ"))
+    if not pcm.size:
+        raise ConfigurationError("data", str(path), f"a recording of at least one sample at {rate_hz} Hz")
+    return pcm
 
 
 def cut_windows(audio: PCM, samples: int, hop_samples: int) -> PCM:
@@ -135,9 +138,12 @@ def _fold(text: str | None, place: str) -> int | None:
     if not text:
         return None
     try:
-        fold = int(text)
-    except ValueError:
+        number = float(text)  # pandas writes 1.0 where other rows have no fold
+        fold = int(number)
+    except (ValueError, OverflowError):
         raise ConfigurationError(place, text, "a fold that is a whole number") from None
+    if fold != number:
+        raise ConfigurationError(place, text, "a fold that is a whole number")
     if fold < 0:
         raise ConfigurationError(place, text, "a fold from 0 up")
     return fold

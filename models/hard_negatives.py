@@ -27,8 +27,8 @@ AT_ONCE = 500
 class HardNegatives:
     """The empty windows of some pools, and which of them are hard at present: `places int64[H]`."""
 
-    def __init__(self, sources: Sequence[Opinions]) -> None:
-        self._sources = tuple(sources)
+    def __init__(self, sources: Sequence[Opinions], heard: int = HEARD, hardest: int = HARDEST) -> None:
+        self._sources, self._heard, self._hardest = tuple(sources), heard, hardest
         empty = [_empty(source) for source in sources]
         self._source = np.repeat(np.arange(len(empty)), [rows.size for rows in empty])
         self._row = np.concatenate([np.zeros(0, np.int64), *empty])
@@ -40,12 +40,12 @@ class HardNegatives:
 
     def mine(self, network: Network, rng: np.random.Generator, device: torch.device, bfloat16: bool) -> None:
         """Hear a share of the empty windows, and keep those with the highest scores of each label."""
-        heard = np.sort(rng.permutation(len(self))[:HEARD])
+        heard = np.sort(rng.permutation(len(self))[: self._heard])
         parts = np.array_split(heard, -(-heard.size // AT_ONCE))
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             said = [network(log_mel(self._power(part)).to(device)).float().cpu() for part in parts]
         logits = torch.cat(said).numpy()
-        hardest = np.argsort(-logits, axis=0, kind="stable")[:HARDEST]
+        hardest = np.argsort(-logits, axis=0, kind="stable")[: self._hardest]
         self.places = heard[np.unique(hardest)]
 
     def draw(self, rng: np.random.Generator, size: int) -> Taught:

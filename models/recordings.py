@@ -117,7 +117,8 @@ def read_heap(sources: Sources, classes: Sequence[str] | None = None) -> Heap:
     missing = set(known) - {row.label for row in rows}
     if missing:
         raise ConfigurationError("classes", sorted(missing), f"labels that are in {sources.data}")
-    data = [_recording(row, row.fold, sources.data) for row in rows]
+    plain = [row for row in rows if row.label in known or row.label not in AMBIGUOUS]
+    data = [_recording(row, row.fold, sources.data) for row in plain]
     folds = sorted({row.fold for row in rows if row.fold is not None})
     long = [r for folder in sources.ambience for r in _read_dealt(folder, folds)]
     variety = [_recording(row, None, folder) for folder in sources.variety for row in read_labels(folder)]

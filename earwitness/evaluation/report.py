@@ -53,7 +53,7 @@ class Report:
             "false_alarms": asdict(figures.false_alarms),
             "robustness": {name: [asdict(p) for p in curve] for name, curve in figures.robustness.items()},
             "calibration": None if figures.calibration is None else asdict(figures.calibration),
-            "thresholds": None if self.choice is None else asdict(self.choice),
+            "thresholds": self.choice and asdict(self.choice) | {"kept": self.choice.kept},
         }
 
 

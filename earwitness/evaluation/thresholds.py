@@ -6,8 +6,8 @@ the rate allows so that the sum of their F1, weighted if so wished, is the great
 knapsack problem: H. Kellerer, U. Pferschy and D. Pisinger, "Knapsack Problems", 2004, chapter 11). Of equally
 good ways the cheaper is taken, then the shorter memory, then the middle of the thresholds. A label without an
 event keeps the model's own threshold and m of n, or has the first threshold, and then the first m of n, with
-which it stays within an equal share. What lasts is a false alarm for each 10 s that it has begun: a label
-that is always on is no single one.
+which it stays within an equal share, or less where the others need more. What lasts is a false alarm for each
+10 s that it has begun: a label that is always on is no single one.
 
 Pass only what the model never learned from: a network's scores on its own training data say nothing. Several
 networks of one cross-validation may be given together, each with what it had not heard.
@@ -188,9 +188,7 @@ def _choose(
     spec, hours = negatives[0].spec, sum(heard.seconds for heard in negatives) / 3600
     f1s = {way: _f1s(scenes, settings, way) for way in ways}
     silent = [label for label in spec.labels if label not in f1s[ways[0]]]
-    share = per_hour * hours / len(spec.labels)
-    chosen = {label: _choose_silent(negatives, label, ways, share, hours) for label in silent}
-    allowed = int(per_hour * hours)
+    allowed = int(per_hour * hours + 1e-9)
     options = {
         label: _options(
             negatives, label, {way: f1s[way][label] for way in ways}, weights.get(label, 1.0), allowed
@@ -198,6 +196,9 @@ def _choose(
         for label in spec.labels
         if label not in silent
     }
+    least = sum(of[0].price for of in options.values())
+    share = min(allowed / len(spec.labels), max(0, allowed - least) / max(1, len(silent)))
+    chosen = {label: _choose_silent(negatives, label, ways, share, hours) for label in silent}
     left = allowed - sum(of.false_alarms for of in chosen.values())
     chosen |= _share_out(options, left)
     known = [of.event_f1 for of in chosen.values() if of.event_f1 is not None]

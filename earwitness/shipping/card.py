@@ -273,7 +273,8 @@ def _again(figures: Figures) -> str:
         "`make model`: it fetches the free packages, learns the teacher's opinion of "
         f"{made['pretrain_windows']} windows in {made['pretrain_steps']} steps, then trains "
         f"{fit['steps']} steps of {fit['batch']} windows for each fold and seed, from a pool of "
-        f"{made['windows']} windows and from recordings mixed anew."
+        f"{made['windows']} windows, from recordings mixed anew, and from what it last took for something "
+        f"though nothing was there ({fit['hard_share']:.0%} of each batch)."
     )
 
 

@@ -1,10 +1,12 @@
 """The networks of a cross-validation -> thresholds for the one that ships, and honest figures for the recipe.
 
     fold 1  fold 2  fold 3  fold 4      each heard by a network that was trained without it
-      ▒       ▓       ▓       ▓         thresholds from ▓, used on ▒; then the next fold
-      all four together                 the thresholds that ship
+      ▒       ▓       ▓       ▓         F1 at every threshold from ▓, for use on ▒; then the next fold
+      all four together                 for the network that ships
+    negatives                           false alarms at every threshold, of each network itself
 
-So no figure comes from a recording that a network, or a threshold, has been fitted to.
+So no figure comes from a recording that a network, or a threshold, has been fitted to. How often a network is
+wrong where nothing is differs more between networks than what it finds, so each counts its own false alarms.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +16,8 @@ import numpy as np
 
 from earwitness.evaluation.events import Scene
 from earwitness.evaluation.evidence import EvaluateSettings, Evidence, Tick, hear
+from earwitness.evaluation.heard import Heard
+from earwitness.evaluation.listener import Listener
 from earwitness.evaluation.material import hear_streams
 from earwitness.evaluation.robustness import Trial
 from earwitness.evaluation.thresholds import Choice, choose_thresholds
@@ -36,49 +40,59 @@ class Fold:
     tested: Evidence
     alerts: tuple[Scene, ...]
     """Streams with alerts from training's own generator."""
-    negatives: Evidence
+    negatives: tuple[Heard, ...]
     """Negatives that only choose, heard by the same network."""
 
 
 def hear_fold(
     trial: Trial,
     number: int,
-    folds: int,
     ambience: Sequence[Entry],
     choosing: Mapping[str, Sequence[Entry]],
     settings: EvaluateSettings,
 ) -> Fold:
-    """Hear a fold, its ambience, and this fold's share of the negatives that thresholds are chosen by.
+    """Hear a fold, its ambience, and the negatives that thresholds are chosen by.
 
     Raises:
         ConfigurationError: a recording cannot be read.
 
     """
     seeded = replace(settings, seed=settings.seed + number)
-    share = {name: entries[number::folds] for name, entries in choosing.items()}
-    only = replace(
-        seeded, seed=seeded.seed + 100, passes=0, alarms=0, noise_hours=settings.noise_hours / folds
-    )
     return Fold(
         tested=hear([trial], {"ambience": ambience}, replace(seeded, noise_hours=0.0), silently),
         alerts=tuple(_alerts(trial, seeded)),
-        negatives=hear([replace(trial, entries=())], share, only, silently),
+        negatives=hear_empty(trial.listener, choosing, settings),
     )
 
 
-def choose(folds: Sequence[Fold], per_hour: float, settings: EvaluateSettings) -> Choice:
-    """Choose thresholds and m of n by what several networks made of what they had not heard."""
+def hear_empty(
+    listener: Listener, choosing: Mapping[str, Sequence[Entry]], settings: EvaluateSettings
+) -> tuple[Heard, ...]:
+    """Hear the negatives that thresholds are chosen by; every network hears the same.
+
+    Raises:
+        ConfigurationError: a recording cannot be read.
+
+    """
+    only = replace(settings, seed=settings.seed + 100, passes=0, alarms=0)
+    evidence = hear([Trial(listener, (), ())], choosing, only, silently)
+    return tuple(negative.heard for negative in evidence.negatives)
+
+
+def choose(
+    folds: Sequence[Fold], negatives: Sequence[Heard], per_hour: float, settings: EvaluateSettings
+) -> Choice:
+    """Choose for a network, by what was found in folds and by its own false alarms."""
     scenes = [scene for fold in folds for scene in (*fold.tested.scenes, *fold.alerts)]
-    negatives = [negative.heard for fold in folds for negative in fold.negatives.negatives]
     weights = dict.fromkeys(ALERTS, ALERT_WEIGHT)
     return choose_thresholds(scenes, negatives, per_hour, settings.events, weights=weights)
 
 
 def choose_crosswise(folds: Sequence[Fold], per_hour: float, settings: EvaluateSettings) -> list[Choice]:
-    """Choose for each fold by the others."""
+    """Choose for each fold by the events of the others, and by its own network's false alarms."""
     return [
-        choose([fold for other, fold in enumerate(folds) if other != number], per_hour, settings)
-        for number in range(len(folds))
+        choose([one for one in folds if one is not fold], fold.negatives, per_hour, settings)
+        for fold in folds
     ]
 
 

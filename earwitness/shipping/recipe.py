@@ -31,7 +31,15 @@ from earwitness.evaluation.robustness import Trial, points, robustness
 from earwitness.evaluation.thresholds import Choice
 from earwitness.shipping import gate
 from earwitness.shipping.card import write_cards
-from earwitness.shipping.crosswise import Fold, choose, choose_crosswise, crosswise, hear_fold, silently
+from earwitness.shipping.crosswise import (
+    Fold,
+    choose,
+    choose_crosswise,
+    crosswise,
+    hear_empty,
+    hear_fold,
+    silently,
+)
 from models import checkpoint
 from models.compress.edge import export_ort
 from models.compress.entry import Entry as Compressible
@@ -68,9 +76,9 @@ class Recipe:
     """Negatives that thresholds are chosen by."""
     testing: Mapping[str, Sequence[Entry]]
     """Negatives that only measure."""
-    per_hour: float = 4.0
+    per_hour: float = 2.0
     """False alarms an hour, over all labels, that thresholds are chosen for, on negatives that are harder
-    than most places: one of each label in the three and a half hours that there are."""
+    than most places: a third of them is music, a seventh is generated noise."""
     evaluate: EvaluateSettings = field(default_factory=lambda: EvaluateSettings(passes=2, alarms=24))
     trigger: TriggerSettings = field(default_factory=TriggerSettings)
 
@@ -101,7 +109,8 @@ def make_catalogue(recipe: Recipe, catalogue: Path, say: Say) -> dict[str, Any]:
     trained = train(recipe.train, say)
     heap = read_heap(recipe.train.sources, recipe.train.classes)
     folds = _hear_folds(recipe, heap, trained, say)
-    choice = choose(folds, recipe.per_hour, recipe.evaluate)
+    empty = hear_empty(Listener.of(_final(trained).directory), recipe.choosing, recipe.evaluate)
+    choice = choose(folds, empty, recipe.per_hour, recipe.evaluate)
     by_fold = choose_crosswise(folds, recipe.per_hour, recipe.evaluate)
     recipe_figures = measure(crosswise(folds, by_fold), recipe.evaluate)
     recipe_figures = replace(recipe_figures, robustness=_robustness(recipe, heap, trained, say))
@@ -160,7 +169,7 @@ def _hear_folds(recipe: Recipe, heap: Heap, trained: Sequence[Trained], say: Say
     for number, one in enumerate(first):
         trial = _trial(recipe, heap, one)
         ambience = _ambience(heap, one)
-        folds.append(hear_fold(trial, number, len(first), ambience, recipe.choosing, recipe.evaluate))
+        folds.append(hear_fold(trial, number, ambience, recipe.choosing, recipe.evaluate))
         say("folds heard", number + 1, len(first), float("nan"))
     return folds
 

@@ -52,12 +52,26 @@ def test_a_row_tells_path_label_fold_licence_and_source(tmp_path: Path) -> None:
         ("path,label\n/etc/passwd,saw\n", "a path inside the folder"),
         ("path,label\nnone.wav,saw\n", "a file in"),
         ("path,label,fold\na.wav,saw,first\n", "a fold that is a whole number"),
+        ("path,label,fold\na.wav,saw,1.5\n", "a fold that is a whole number"),
+        ("path,label,fold\na.wav,saw,inf\n", "a fold that is a whole number"),
+        ("path,label,fold\na.wav,saw,nan\n", "a fold that is a whole number"),
         ("path,label,fold\na.wav,saw,-1\n", "a fold from 0 up"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, table: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         read_labels(folder(tmp_path, table, "a.wav"))
+
+
+def test_folds_as_pandas_writes_them_beside_rows_without_one_are_whole_numbers(tmp_path: Path) -> None:
+    one, two = read_labels(folder(tmp_path, "path,label,fold\na.wav,saw,2.0\nb.wav,saw,\n", "a.wav", "b.wav"))
+    assert (one.fold, two.fold) == (2, None)
+
+
+def test_a_recording_of_which_resampling_leaves_nothing_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "click.wav", np.array([0.5]), 48_000)
+    with pytest.raises(ConfigurationError, match="at least one sample at 16000 Hz"):
+        read_pcm(tmp_path / "click.wav")
 
 
 def test_the_line_of_a_wrong_row_is_named(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models import hard_negatives
 from models.hard_negatives import HardNegatives
 from models.network import Network
 from models.opinions import Opinions, Taught
@@ -54,18 +53,21 @@ def mined(negatives: HardNegatives, network: Network, seed: int = 0) -> list[int
     return negatives.places.tolist()
 
 
-def test_those_with_the_highest_scores_of_each_label_are_kept(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hard_negatives, "HARDEST", 3)
-    assert mined(HardNegatives([opinions(TILT, np.arange(WINDOWS))]), network) == [0, 1, 2, 37, 38, 39]
+def test_those_with_the_highest_scores_of_each_label_are_kept(network: Network) -> None:
+    assert mined(HardNegatives([opinions(TILT, np.arange(WINDOWS))], hardest=3), network) == [
+        0,
+        1,
+        2,
+        37,
+        38,
+        39,
+    ]
 
 
 def test_windows_with_a_sound_of_ours_of_which_nothing_is_known_or_that_are_held_out_are_none(
-    network: Network, monkeypatch: pytest.MonkeyPatch
+    network: Network,
 ) -> None:
-    monkeypatch.setattr(hard_negatives, "HARDEST", 2)
-    negatives = HardNegatives([opinions(TILT, np.arange(1, WINDOWS), full=(39,), unknown=38)])
+    negatives = HardNegatives([opinions(TILT, np.arange(1, WINDOWS), full=(39,), unknown=38)], hardest=2)
     assert len(negatives) == WINDOWS - 3
     assert tilts(negatives.draw(np.random.default_rng(0), 500)) == set(range(-19, 18))
     mined(negatives, network)
@@ -75,21 +77,17 @@ def test_windows_with_a_sound_of_ours_of_which_nothing_is_known_or_that_are_held
     assert drawn.known.all()
 
 
-def test_they_come_from_several_pools(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hard_negatives, "HARDEST", 1)
+def test_they_come_from_several_pools(network: Network) -> None:
     one, other = opinions(np.array([-3.0, 0.0]), np.arange(2)), opinions(np.array([0.0, 3.0]), np.arange(2))
-    negatives = HardNegatives([one, other])
+    negatives = HardNegatives([one, other], hardest=1)
     assert mined(negatives, network) == [0, 3]
     drawn = negatives.draw(np.random.default_rng(1), 20)
     assert len(drawn.targets) == len(drawn.power) == 20
     assert tilts(drawn) == {-24, 24}
 
 
-def test_only_some_are_heard_each_time_and_others_the_next(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hard_negatives, "HEARD", 5)
-    negatives = HardNegatives([opinions(TILT, np.arange(WINDOWS))])
+def test_only_some_are_heard_each_time_and_others_the_next(network: Network) -> None:
+    negatives = HardNegatives([opinions(TILT, np.arange(WINDOWS))], heard=5)
     first, again, next_time = (mined(negatives, network, seed) for seed in (1, 1, 2))
     assert len(first) == 5
     assert first == again != next_time

@@ -93,6 +93,12 @@ def test_a_source_in_two_folds_is_refused(tmp_path: Path) -> None:
         read_heap(Sources(folder))
 
 
+def test_what_is_ambiguous_and_not_asked_for_is_no_background(tmp_path: Path) -> None:
+    rows: Rows = [("a.wav", "tone", 1), ("b.wav", "thunderstorm", 1), ("c.wav", "hiss", 1)]
+    heap = read_heap(Sources(write_folder(tmp_path / "data", rows)), ["tone"])
+    assert [r.path for r in heap.all] == ["data/a.wav", "data/c.wav"]
+
+
 def test_a_class_of_the_data_stays_one_whatever_it_is_called(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "data", [("a.wav", "tone", 1), ("b.wav", "thunderstorm", 1)])
     heap = read_heap(Sources(folder))

@@ -170,6 +170,43 @@ def test_an_output_of_another_width_is_refused(tmp_path: Path) -> None:
         scorer_of(tmp_path, **spec)
 
 
+def without_a_shape(directory: Path, **spec: Any) -> ModelSpec:
+    """Write a model whose graph does not say what shape its output has."""
+    written = write_model(directory, **spec)
+    model = onnx.load(directory / MODEL_FILE)
+    name, make = model.graph.output[0].name, onnx.helper.make_node
+    for node in model.graph.node:
+        node.output[:] = ["before" if output == name else output for output in node.output]
+    model.graph.node.extend(
+        [
+            make("Shape", ["before"], ["shape"]),
+            make("Cast", ["shape"], ["shape_as_float"], to=onnx.TensorProto.FLOAT),
+            make("Cast", ["shape_as_float"], ["computed_shape"], to=onnx.TensorProto.INT64),
+            make("Compress", ["computed_shape", "all"], ["any_number_of_them"]),
+            make("Reshape", ["before", "any_number_of_them"], [name]),
+        ]
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(2, np.bool_), "all"))
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    onnx.save(model, directory / MODEL_FILE)
+    return written.model_copy(update={"digest": file_digest(directory / MODEL_FILE)})
+
+
+def test_a_graph_that_does_not_say_its_outputs_shape_is_taken_if_it_gives_the_right_one(
+    tmp_path: Path,
+) -> None:
+    pcm = windows(3)
+    scores = OnnxScorer(tmp_path, without_a_shape(tmp_path)).run(pcm)
+    np.testing.assert_allclose(scores, expected_raw(pcm), atol=EPSILON)
+
+
+def test_and_is_refused_by_what_it_gives_if_not(tmp_path: Path) -> None:
+    spec = reported({"peak": (0,)})
+    spec["output"]["width"] = 3
+    with pytest.raises(ConfigurationError, match=r"scores of shape \(1, 2\); accepted: \(1, 3\)"):
+        OnnxScorer(tmp_path, without_a_shape(tmp_path, **spec))
+
+
 def test_softmax_makes_scores_that_add_up_to_one_even_of_huge_logits(tmp_path: Path) -> None:
     fed, pcm = {"dtype": "float32", "scale": 1000.0}, windows(4)
     scores = scorer_of(tmp_path, input=fed, output={"activation": "softmax"}).run(pcm)

@@ -1,4 +1,4 @@
-"""Thresholds keep every label within its share of false alarms, and go into the spec alone."""
+"""Thresholds keep to a rate of false alarms, which labels share, and go into the spec alone."""
 
 import json
 from pathlib import Path
@@ -176,6 +176,17 @@ def test_a_label_without_events_keeps_the_models_threshold_or_has_the_first_high
     choice = choose_thresholds(barks(0.8), made, 0.5, ways=[(1, 1)])
     rain = choice.labels["rain"]
     assert (rain.threshold, rain.event_f1, choice.kept) == (expected, None, highest < 1.0)
+
+
+def test_a_label_without_events_leaves_the_others_what_they_need() -> None:
+    dogs = [*([0.0] * 20), 0.995] * 3
+    made = [heard([*dogs, *([0.0] * 7136)], rain=[*([0.0] * 7198), 0.7])]
+    choice = choose_thresholds(barks(0.8), made, 3.01, ways=[(1, 1)])
+    assert (choice.labels["rain"].threshold, choice.labels["dog"].false_alarms, choice.kept) == (
+        0.71,
+        3,
+        True,
+    )
 
 
 def test_a_models_threshold_that_is_not_among_those_tried_is_kept_as_it_is() -> None:
