@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.scenes.alarms import draw_alarm
 from models.scenes.bouts import FULL_SCALE, Event, Pcm, Sound, Span, cut_out
@@ -165,22 +166,24 @@ def _background(rng: np.random.Generator, backgrounds: Sequence[Recorded], setti
     sounding = [recorded for recorded in backgrounds if np.any(recorded.pcm)]
     if not sounding:
         raise ConfigurationError("backgrounds", len(backgrounds), "at least one recording with a sound in it")
-    recorded = sounding[int(rng.integers(len(sounding)))]
+    pcm = sounding[int(rng.integers(len(sounding)))].pcm
     size, fade = round(settings.length_s * settings.rate_hz), round(settings.fade_s * settings.rate_hz)
-    ring = _ring(recorded.pcm / FULL_SCALE, fade)
-    sound = np.take(ring, np.arange(size) + int(rng.integers(ring.size)), mode="wrap")
+    around = pcm.size - fade if pcm.size > 2 * fade else pcm.size
+    sound = _round(pcm, (np.arange(size) + int(rng.integers(around))) % around, around)
     level = 10 ** (rng.uniform(*settings.background_dbfs) / 20)
     return np.asarray(sound * level / max(float(np.sqrt(np.mean(sound**2))), np.sqrt(LOWEST_POWER)))
 
 
-def _ring(sound: Sound, fade: int) -> Sound:
-    """Fade a sound's end into its beginning, so that it can go round without a click."""
-    if sound.size <= 2 * fade:
-        return sound
-    ramp = np.linspace(0.0, 1.0, fade)
-    ring = sound[: sound.size - fade].copy()
-    ring[:fade] = ring[:fade] * ramp + sound[sound.size - fade :] * ramp[::-1]
-    return ring
+def _round(pcm: Pcm, at: NDArray[np.int64], around: int) -> Sound:
+    """Return a sound that goes round without a click: its end fades into its beginning.
+
+    `at` are places in the round, which is `around` samples long; the rest of the sound is what fades.
+    """
+    sound, fade = pcm[at] / FULL_SCALE, pcm.size - around
+    ramp, first = np.linspace(0.0, 1.0, fade), at < fade
+    ending = pcm[around + at[first]] / FULL_SCALE
+    sound[first] = sound[first] * ramp[at[first]] + ending * ramp[::-1][at[first]]
+    return np.asarray(sound)
 
 
 def _dealt(rng: np.random.Generator, events: Sequence[Recorded]) -> list[Recorded]:
