@@ -1,8 +1,8 @@
 """lesson -> network: the training loop, which can be stopped at any step and goes on where it was.
 
 A third of a batch are recordings mixed anew in every step, half are windows of the pool with what the teacher
-makes of them, and the rest are empty windows that the network itself has last taken for something. What a
-step draws follows from the seed, the step's number, and what was last mined.
+makes of them, and the rest are empty windows that the network itself has last taken for something; one more
+is silent. What a step draws follows from the seed, the step's number, and what was last mined.
 """
 
 import math
@@ -242,17 +242,19 @@ class _Training:
         taught = lesson.opinions.draw(rng, pooled)
         if hard:
             taught = together([taught, self.negatives.draw(rng, hard)])
-        features = punch_holes(log_mel(colour(taught.power, generator, 2.0)), generator)
-        if lesson.bank is None:
-            return self._taught(self._said(features), taught)
-        count = pooled + hard
-        live = _live(lesson.bank, settings.batch - count, rng, generator)
-        fresh = punch_holes(log_mel(live.power), generator)
-        logits, *others = self._said(torch.cat([features, fresh]))
+        count, heard = pooled + hard, [punch_holes(log_mel(colour(taught.power, generator, 2.0)), generator)]
+        live = None
+        if lesson.bank is not None:
+            live = _live(lesson.bank, settings.batch - count, rng, generator)
+            heard.append(punch_holes(log_mel(live.power), generator))
+        logits, *others = self._said(torch.cat([*heard, torch.zeros_like(heard[0][:1])]))
+        loss = self._taught((logits[:count], *(other[:count] for other in others)), taught)
+        loss = loss + nn.functional.softplus(logits[-1]).sum()  # the last one is silent
+        if live is None:
+            return loss
         everything = torch.ones(len(live.targets), dtype=torch.bool)
-        loss = _right(logits[count:], live.targets, everything, lesson.classes, settings.smoothing)
-        said = (logits[:count], *(other[:count] for other in others))
-        return loss + self._taught(said, taught)
+        right = _right(logits[count:-1], live.targets, everything, lesson.classes, settings.smoothing)
+        return loss + right
 
     def _said(self, features: Tensor) -> tuple[Tensor, ...]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._settings.bfloat16):

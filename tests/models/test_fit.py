@@ -52,6 +52,13 @@ def test_the_loss_falls(heap: Heap, pool: Pool) -> None:
     assert np.mean(course.losses[-10:]) < 0.85 * np.mean(course.losses[:10])
 
 
+def test_silence_is_nothing_before_anything_else_is_learned(heap: Heap, pool: Pool) -> None:
+    repeat_exactly()
+    network, _ = fit(lesson(heap, pool), quick(30), 0, lambda *_: None)
+    with torch.inference_mode():
+        assert (network(torch.zeros(1, 1, 49, 64)) < 0).all()
+
+
 def test_training_twice_gives_the_same_weights(heap: Heap, pool: Pool) -> None:
     repeat_exactly()
     one, two = (fit(lesson(heap, pool), quick(4), 1, lambda *_: None)[0] for _ in range(2))

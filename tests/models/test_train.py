@@ -25,7 +25,7 @@ needs_data = pytest.mark.skipif(
 
 def quick(tmp_path: Path) -> TrainSettings:
     """Return settings for a run of seconds."""
-    fit = FitSettings(steps=30, batch=10, layers=SMALL, save_every=10, learning_rate=0.01)
+    fit = FitSettings(steps=30, batch=12, layers=SMALL, save_every=10, learning_rate=0.01)
     run = tmp_path / "run"
     return TrainSettings(sources(tmp_path), run, fit=fit, speeds=(1.0,), windows=40, generated=6)
 
