@@ -138,12 +138,11 @@ def _fold(text: str | None, place: str) -> int | None:
     if not text:
         return None
     try:
-        number = float(text)  # pandas writes 1.0 where other rows have no fold
-        fold = int(number)
-    except (ValueError, OverflowError):
-        raise ConfigurationError(place, text, "a fold that is a whole number") from None
-    if fold != number:
+        fold = float(text)  # pandas writes 1.0 where other rows have no fold
+    except ValueError:
+        fold = float("nan")
+    if not fold.is_integer():
         raise ConfigurationError(place, text, "a fold that is a whole number")
     if fold < 0:
         raise ConfigurationError(place, text, "a fold from 0 up")
-    return fold
+    return int(fold)

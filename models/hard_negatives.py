@@ -6,7 +6,7 @@ the ones with the highest score of each label are learnt again (A. Shrivastava e
 object detectors with online hard example mining", CVPR 2016, which chooses within a batch).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -51,18 +51,17 @@ class HardNegatives:
     def draw(self, rng: np.random.Generator, size: int) -> Taught:
         """Draw of the hard ones."""
         drawn = np.sort(rng.choice(self.places, size))
-        parts = [
-            source.at(self._row[drawn[self._source[drawn] == number]])
-            for number, source in enumerate(self._sources)
-        ]
-        return together([part for part in parts if len(part.targets)])
+        return together([source.at(rows) for source, rows in self._at(drawn)])
 
     def _power(self, places: NDArray[np.int64]) -> Tensor:
-        pools = [source.pool for source in self._sources]
-        parts = [
-            pool.power[self._row[places[self._source[places] == number]]] for number, pool in enumerate(pools)
-        ]
-        return torch.from_numpy(np.concatenate(parts).astype(np.float32)).exp()
+        return torch.cat([source.pool.power_of(rows) for source, rows in self._at(places)])
+
+    def _at(self, places: NDArray[np.int64]) -> Iterator[tuple[Opinions, NDArray[np.int64]]]:
+        """Yield the pools in which windows are, and their rows there."""
+        for number, source in enumerate(self._sources):
+            rows = self._row[places[self._source[places] == number]]
+            if rows.size:
+                yield source, rows
 
 
 def together(parts: Sequence[Taught]) -> Taught:

@@ -65,7 +65,7 @@ class Opinions:
         """Return some of the windows."""
         embedding = (self.pool.embedding[rows].astype(np.float32) - self.mean) / self.spread
         return Taught(
-            power=torch.from_numpy(self.pool.power[rows].astype(np.float32)).exp(),
+            power=self.pool.power_of(rows),
             targets=torch.from_numpy(self.pool.targets[rows]),
             known=torch.from_numpy(self.pool.known[rows]),
             opinion=None if self.opinion is None else torch.from_numpy(self.opinion[rows]),
@@ -75,14 +75,15 @@ class Opinions:
 
     def of(self, pool: Pool) -> "Opinions":
         """Return all windows of another pool, of which no fold is part and nobody has an opinion."""
-        opinion = None if self.opinion is None else np.full((len(pool.known), self.opinion.shape[1]), np.nan)
-        opinion = None if opinion is None else opinion.astype(np.float32)
-        return Opinions(pool, np.arange(len(pool.known)), opinion, self.mean, self.spread)
+        size, opinion = len(pool.known), None
+        if self.opinion is not None:
+            opinion = np.full((size, self.opinion.shape[1]), np.nan, np.float32)
+        return Opinions(pool, np.arange(size), opinion, self.mean, self.spread)
 
     def all_plain(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return features, targets and whether they are known of the first windows, unchanged."""
         rows = self.usable[:MOST_LOOKED_AT]
-        power = torch.from_numpy(self.pool.power[rows].astype(np.float32)).exp()
+        power = self.pool.power_of(rows)
         known = torch.from_numpy(self.pool.known[rows])
         return log_mel(power), torch.from_numpy(self.pool.targets[rows]), known
 

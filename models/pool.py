@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.features import MelPower
 from models.stage import Stage
@@ -49,6 +50,10 @@ class Pool:
     def taught(self) -> bool:
         """Tell whether a teacher was asked."""
         return bool(self.embedding.shape[1])
+
+    def power_of(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the linear power of some windows, `float32[len(rows), frames, bands]`."""
+        return torch.from_numpy(self.power[rows].astype(np.float32)).exp()
 
     def usable(self, held_out: int | None) -> NDArray[np.int64]:
         """Return the windows in which nothing of a fold is heard."""

@@ -73,7 +73,7 @@ def train_trigger(
     trigger.train()
     for step in range(settings.steps):
         chosen = np.sort(rng.integers(len(usable), size=settings.batch))
-        power, wanted = _power(pool, usable[chosen]), targets[chosen]
+        power, wanted = pool.power_of(usable[chosen]), targets[chosen]
         power[:SILENT], wanted[:SILENT] = 0.0, 0.0
         logits = trigger.network(pool_features(power))[:, 0]
         loss = nn.functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight)
@@ -93,7 +93,7 @@ def would_hear(
     said = []
     with torch.inference_mode():
         for rows in np.array_split(usable, -(-len(usable) // SCORED_AT_ONCE)):
-            above = network(log_mel(_power(pool, rows))) - at
+            above = network(log_mel(pool.power_of(rows))) - at
             said.append(torch.sigmoid(SHARPNESS * above.amax(dim=1)))
     return torch.cat(said)
 
@@ -126,7 +126,3 @@ def export_trigger(trigger: Trigger, threshold: float, licence: str, directory: 
 def rule_of(threshold: float) -> Rule:
     """Return when a trigger lets a window through."""
     return Rule({LABEL: threshold}, 1, 1)
-
-
-def _power(pool: Pool, rows: NDArray[np.int64]) -> Tensor:
-    return torch.from_numpy(pool.power[rows].astype(np.float32)).exp()

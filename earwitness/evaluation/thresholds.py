@@ -230,16 +230,16 @@ def _options(
 
     Of an m of n with which even the highest threshold costs more than all labels may, that is the only one.
     """
-    found, hours = [], sum(heard.seconds for heard in negatives) / 3600
+    found, hours, tried = [], sum(heard.seconds for heard in negatives) / 3600, grid()
     for way, f1 in f1s.items():
-        counts = _false_alarms(negatives, label, way, grid())
+        counts = _false_alarms(negatives, label, way, tried)
         prices = _prices(counts)
         for price in np.unique(prices):
             within = np.flatnonzero(prices <= price) if prices[-1] <= allowed else np.array([prices.size - 1])
             best = within[f1[within] >= f1[within].max() - 1e-9]
             at = int(best[best.size // 2])
             count, value = int(counts[at]), float(f1[at])
-            choice = LabelChoice(*way, float(grid()[at]), value, count, count / hours)
+            choice = LabelChoice(*way, float(tried[at]), value, count, count / hours)
             found.append(_Option(choice, weight * value, int(prices[at])))
     options: list[_Option] = []
     for option in sorted(found, key=lambda of: (of.price, -of.worth)):
