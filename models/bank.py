@@ -61,8 +61,8 @@ class Bank:
     backgrounds: list[Take] = field(default_factory=list)
 
     def draw(self, rng: np.random.Generator, size: int) -> Batch:
-        """Draw a batch: 60 % recordings, 16 % alerts, the rest backgrounds and quiet moments."""
-        alerts = round(0.16 * size) if self.alerts else 0
+        """Draw a batch: 56 % recordings, 20 % alerts, the rest backgrounds and quiet moments."""
+        alerts = round(0.2 * size) if self.alerts else 0
         recordings = round(0.76 * size) - alerts
         takes = [_pick(rng, _pick(rng, self.labelled)) for _ in range(recordings)]
         takes += [_pick(rng, self.alerts) for _ in range(alerts)]

@@ -48,13 +48,13 @@ def _smoke_alarm(rng: Rng, seconds: float) -> Sound:
     size = round(seconds * RATE_HZ)
     time_s = np.arange(size) / RATE_HZ + rng.uniform(0.0, 4.0)
     kind = rng.random()
-    if kind < 0.7:
+    if kind < 0.6:
         envelope = _temporal_three(time_s, 0.5 * rng.uniform(0.9, 1.1), 1.5 * rng.uniform(0.9, 1.1))
         steady = np.full(size, _sounder_hz(rng))
         if rng.random() < 0.2:  # a sounder that sweeps within its pulses
             steady = steady * (1 + 0.15 * _triangle(time_s * rng.uniform(2.0, 12.0)))
         return _tone(rng, steady) * envelope
-    if kind < 0.88:
+    if kind < 0.8:
         period_s = rng.uniform(0.08, 0.45)
         on = (time_s % period_s) < period_s * rng.uniform(0.4, 0.75)
         return _tone(rng, np.full(size, _sounder_hz(rng))) * _smooth(on.astype(float))
@@ -73,14 +73,14 @@ def _siren(rng: Rng, seconds: float) -> Sound:
     time_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ + rng.uniform(0.0, 8.0)
     low, ratio = rng.uniform(400.0, 850.0), rng.uniform(1.5, 2.9)
     kind = rng.random()
-    if kind < 0.35:
+    if kind < 0.3:
         hz = low * ratio ** _rise_and_fall(rng, time_s / rng.uniform(2.0, 7.0))
-    elif kind < 0.55:
+    elif kind < 0.5:
         hz = low * ratio ** _rise_and_fall(rng, time_s / rng.uniform(0.2, 0.5))
-    elif kind < 0.8:
+    elif kind < 0.72:
         low, step_s = rng.uniform(340.0, 800.0), rng.uniform(0.25, 0.9)
         hz = low * rng.uniform(1.12, 1.6) ** _smooth(((time_s / step_s) % 2.0 < 1.0).astype(float))
-    elif kind < 0.88:
+    elif kind < 0.84:
         hz = low * ratio ** _rise_and_fall(rng, time_s * rng.uniform(5.0, 16.0))
     else:
         low, turn_s = rng.uniform(150.0, 400.0), rng.uniform(4.0, 14.0)
@@ -203,26 +203,34 @@ def _beeps(rng: Rng, size: int) -> Sound:
 
 
 def _seldom(rng: Rng, time_s: Sound) -> Sound:
-    """Open a gate once to four times for a moment, then not for a second or more: timers, low batteries."""
+    """Open a gate once or twice for a moment, then not for a second or more: appliances, low batteries.
+
+    More would, within a window, be an alarm's fast beeps.
+    """
     pulse_s = np.exp(rng.uniform(np.log(0.02), np.log(0.25)))
-    pulses, every_s = int(rng.integers(1, 5)), pulse_s * rng.uniform(1.5, 3.0)
+    pulses, every_s = int(rng.integers(1, 3)), pulse_s * rng.uniform(1.5, 3.0)
     at = time_s % (pulses * every_s + rng.uniform(1.0, 4.0))
     return np.asarray((at < pulses * every_s) & (at % every_s < pulse_s), float)
 
 
 def _birds(rng: Rng, size: int) -> Sound:
-    """Phrases of whistles that glide, each repeated some times, over a little noise."""
+    """Phrases of whistles that glide, each repeated some times but never quite, over a little noise.
+
+    They are nearly pure, unlike a sounder's sweeps, which are all the same and have overtones.
+    """
     sound, at = at_peak(_noise(rng, size)) * 10 ** rng.uniform(-3.0, -1.0), 0
     while at < size:
-        length, pause = (int(RATE_HZ * seconds) for seconds in rng.uniform((0.03, 0.02), (0.3, 0.25)))
+        seconds, pause_s = rng.uniform((0.03, 0.02), (0.3, 0.25))
         start, glide = np.exp(rng.uniform(np.log(1500), np.log(6500))), rng.uniform(0.6, 1.6)
-        trill = 1 + rng.uniform(0.0, 0.15) * np.sin(np.linspace(0.0, rng.uniform(0.0, 80.0), length))
-        whistle = _tone(rng, start * glide ** np.linspace(0.0, 1.0, length) * trill) * np.hanning(length)
-        loudness = rng.uniform(0.1, 1.0)
-        for _ in range(int(rng.integers(1, 12))):
+        deep, turns, loudness = rng.uniform(0.0, 0.15), rng.uniform(0.0, 80.0), rng.uniform(0.1, 1.0)
+        for _ in range(int(rng.integers(1, 9))):
+            length = int(RATE_HZ * seconds * rng.uniform(0.7, 1.3))
+            trill = 1 + deep * np.sin(np.linspace(0.0, turns, length))
+            hz = start * rng.uniform(0.9, 1.1) * glide ** np.linspace(0.0, 1.0, length) * trill
+            whistle = np.sin(2 * np.pi * np.cumsum(hz) / RATE_HZ) * np.hanning(length)
             kept = max(0, min(length, size - at))
-            sound[at : at + kept] += loudness * whistle[:kept]
-            at += length + pause
+            sound[at : at + kept] += loudness * rng.uniform(0.5, 1.0) * whistle[:kept]
+            at += length + int(RATE_HZ * pause_s * rng.uniform(0.5, 2.0))
         at += int(RATE_HZ * rng.uniform(0.1, 2.5))
     return sound
 
@@ -231,7 +239,8 @@ def _insects(rng: Rng, size: int) -> Sound:
     """Pulses of one pitch, in chirps or without end, from one to three singers.
 
     Crickets sing at 2 to 8 kHz, 15 to 70 pulses a second, some of them 1 to 4 chirps a second: H. C. Gerhardt
-    and F. Huber, "Acoustic Communication in Insects and Anurans", 2002.
+    and F. Huber, "Acoustic Communication in Insects and Anurans", 2002. Those at a sounder's pitch are left
+    out: frames of 20 ms do not tell their chirps from beeps.
     """
     time_s, sound = np.arange(size) / RATE_HZ, at_peak(_noise(rng, size)) * 10 ** rng.uniform(-3.0, -1.0)
     for _ in range(int(rng.integers(1, 4))):
@@ -240,16 +249,15 @@ def _insects(rng: Rng, size: int) -> Sound:
         if rng.random() < 0.6:
             chirp_s = 1 / rng.uniform(1.0, 4.0)
             on = on * _smooth((time_s % chirp_s < chirp_s * rng.uniform(0.15, 0.7)).astype(float), 160)
-        sound += rng.uniform(0.2, 1.0) * on * _tone(rng, np.full(size, rng.uniform(2000.0, 7500.0)))
+        sound += rng.uniform(0.2, 1.0) * on * _tone(rng, np.full(size, rng.uniform(3900.0, 7500.0)))
     return sound
 
 
 def _steady_tones(rng: Rng, size: int) -> Sound:
-    """A whistle, a whine, a dial tone, or a slide from one pitch to another that takes its time."""
+    """A whistle, a whine, or a dial tone; one that slides would, within a window, be a siren."""
     drift = np.cumsum(rng.normal(0, 1, size)) * 2e-6
-    slide = np.linspace(0.0, rng.uniform(-0.7, 0.7) if rng.random() < 0.5 else 0.0, size)
     pitches = np.exp(rng.uniform(np.log(90), np.log(6000), 2))
-    tones = [_tone(rng, pitch * np.exp(drift + slide)) * rng.choice([0.0, 1.0]) for pitch in pitches]
+    tones = [_tone(rng, pitch * np.exp(drift)) * rng.choice([0.0, 1.0]) for pitch in pitches]
     return np.asarray(sum(tones) + (0.02 + 0.1 * rng.random()) * at_peak(_noise(rng, size)))
 
 

@@ -59,7 +59,7 @@ class StageSettings:
     speeds: tuple[float, float] = (0.8, 1.25)
     snr_db: tuple[float, float] = (-3.0, 22.0)
     alert_snr_db: tuple[float, float] = (-8.0, 20.0)
-    alert_share: float = 0.3
+    alert_share: float = 0.4
     """Of the events of a stream."""
     alert_room: float = 0.7
     """Share of alerts that sound in a room of their own, which the background is not in."""

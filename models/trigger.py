@@ -1,11 +1,11 @@
-"""pool + a trained network -> a trigger: a tiny model that says whether the network would hear anything.
+"""pools + a trained network -> a trigger: a tiny model that says whether the network would hear anything.
 
 It runs where there is next to no power, and what it lets through goes to the network. It learns from the
 network's own scores, not from the truth: what the network would not report need not be let through. Its mel
-bands are pairs of the network's, and its frames every other one, so a pool serves both.
+bands are pairs of the network's, and its frames every other one, so pools serve both.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,8 @@ SCORED_AT_ONCE = 512
 SHARPNESS = 0.7
 """How quickly a window's target falls with the distance of its log-odds from the nearest threshold."""
 
+Windows = tuple[Pool, NDArray[np.int64]]
+"""Some rows of a pool."""
 Tick = Callable[[int, float], None]
 """Told the number of steps that are done and the last one's loss."""
 
@@ -51,17 +53,17 @@ class TriggerSettings:
 
 
 def train_trigger(
-    pool: Pool,
-    usable: NDArray[np.int64],
+    lessons: Sequence[Windows],
     network: Network,
     thresholds: Mapping[str, float],
     settings: TriggerSettings,
     tick: Tick,
 ) -> Trigger:
-    """Train a trigger on windows of a pool; after `repeat_exactly`, always to the same weights."""
+    """Train a trigger on windows of pools; after `repeat_exactly`, always to the same weights."""
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
-    targets = would_hear(pool, usable, network, thresholds)
+    targets = torch.cat([would_hear(pool, rows, network, thresholds) for pool, rows in lessons])
+    ends = np.cumsum([rows.size for _, rows in lessons])
     trigger = Trigger(SHAPES[settings.shape])
     optimiser = torch.optim.AdamW(
         trigger.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
@@ -72,8 +74,8 @@ def train_trigger(
     weight = torch.tensor(settings.missed)
     trigger.train()
     for step in range(settings.steps):
-        chosen = np.sort(rng.integers(len(usable), size=settings.batch))
-        power, wanted = pool.power_of(usable[chosen]), targets[chosen]
+        chosen = np.sort(rng.integers(len(targets), size=settings.batch))
+        power, wanted = _power(lessons, ends, chosen), targets[chosen]
         power[:SILENT], wanted[:SILENT] = 0.0, 0.0
         logits = trigger.network(pool_features(power))[:, 0]
         loss = nn.functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight)
@@ -83,6 +85,18 @@ def train_trigger(
         schedule.step()
         tick(step + 1, float(loss.detach()))
     return trigger.eval()
+
+
+def _power(lessons: Sequence[Windows], ends: NDArray[np.int64], chosen: NDArray[np.int64]) -> Tensor:
+    """Return the power of some windows, numbered through all lessons and in order."""
+    parts = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
+    starts = [0, *ends[:-1]]
+    return torch.cat(
+        [
+            pool.power_of(rows[part - start])
+            for (pool, rows), part, start in zip(lessons, parts, starts, strict=True)
+        ]
+    )
 
 
 def would_hear(

@@ -53,7 +53,7 @@ from models.network import Model, Network
 from models.pool import open_pool
 from models.recordings import Heap, Recording, read_heap
 from models.scenes.streams import draw_alarms, draw_streams
-from models.train import EVEN_THRESHOLD, POOL, Job, Say, Trained, TrainSettings, train
+from models.train import EVEN_THRESHOLD, POOL, VARIETY_POOL, Job, Say, Trained, TrainSettings, train
 from models.trigger import TriggerSettings, export_trigger, rule_of, train_trigger
 from schemas.model import ModelSpec, read_spec
 
@@ -291,11 +291,15 @@ def _train_triggers(recipe: Recipe, lessons: Sequence[tuple[Trained, Choice, Pat
 def _train_trigger(recipe: Recipe, one: Trained, choice: Choice, directory: Path) -> float:
     """Train a trigger for a network, export it with a threshold of a half, and return its last loss."""
     repeat_exactly()
-    pool, losses = open_pool(recipe.train.run / POOL), [float("nan")]
+    run, losses = recipe.train.run, [float("nan")]
+    pool = open_pool(run / POOL)
+    lessons = [(pool, pool.usable(one.job.held_out))]
+    if recipe.train.pretrains:
+        variety = open_pool(run / VARIETY_POOL)
+        lessons.append((variety, variety.usable(None)))
     network = network_of(recipe, one.job, len(choice.labels))
     trigger = train_trigger(
-        pool,
-        pool.usable(one.job.held_out),
+        lessons,
         network,
         choice.thresholds,
         recipe.trigger,

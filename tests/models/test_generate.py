@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.features import RATE_HZ
-from models.generate import ALERTS, at_peak, coloured, draw_alert, draw_background
+from models.generate import _BACKGROUNDS, ALERTS, at_peak, coloured, draw_alert, draw_background
 
 
 @pytest.mark.parametrize("label", ALERTS)
@@ -38,6 +38,34 @@ def test_backgrounds_of_every_kind_are_finite() -> None:
     peaks = np.array([np.abs(sound).max() for sound in sounds])
     assert np.isclose(peaks[peaks > 0], 1.0).all()
     assert np.count_nonzero(peaks == 0) < 5  # what beeps seldom may be silent for so long
+
+
+def pitches_hz(sound: np.ndarray, seconds: float = 0.25) -> np.ndarray:
+    """Return the loudest frequency of each piece of a sound."""
+    pieces = sound[: sound.size // int(seconds * RATE_HZ) * int(seconds * RATE_HZ)].reshape(
+        -1, int(seconds * RATE_HZ)
+    )
+    return np.abs(np.fft.rfft(pieces * np.hanning(pieces.shape[1]), axis=1)).argmax(axis=1) / seconds
+
+
+def test_no_steady_tone_slides_as_a_siren_does() -> None:
+    rng, checked = np.random.default_rng(7), 0
+    for _ in range(40):
+        found = pitches_hz(at_peak(_BACKGROUNDS["steady tones"](rng, 4 * RATE_HZ)))
+        if (
+            found[:4].min() > 80.0 and np.std(found[:4]) < 10.0
+        ):  # a tone, not the noise that is left where there is none
+            checked += 1
+            assert np.median(np.abs(found - found[0])) < 0.03 * found[0] + 8.0
+    assert checked > 15
+
+
+def test_insects_do_not_sing_at_the_pitch_of_a_sounder() -> None:
+    rng = np.random.default_rng(8)
+    hz = np.fft.rfftfreq(4 * RATE_HZ, 1 / RATE_HZ)
+    for _ in range(30):
+        spectrum = np.abs(np.fft.rfft(_BACKGROUNDS["insects"](rng, 4 * RATE_HZ)))
+        assert hz[1200 * 4 + spectrum[1200 * 4 :].argmax()] > 3700.0
 
 
 def test_noise_falls_by_the_slope_asked_for() -> None:
