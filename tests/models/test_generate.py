@@ -52,11 +52,9 @@ def test_no_steady_tone_slides_as_a_siren_does() -> None:
     rng, checked = np.random.default_rng(7), 0
     for _ in range(40):
         found = pitches_hz(at_peak(_BACKGROUNDS["steady tones"](rng, 4 * RATE_HZ)))
-        if (
-            found[:4].min() > 80.0 and np.std(found[:4]) < 10.0
-        ):  # a tone, not the noise that is left where there is none
+        if found[:4].min() > 80.0 and np.std(found[:4]) < 10.0:  # a tone, not the noise without one
             checked += 1
-            assert np.median(np.abs(found - found[0])) < 0.03 * found[0] + 8.0
+            assert len(set(np.round(found / 20.0))) < 6  # two tones' partials, of which now one is louder
     assert checked > 15
 
 
