@@ -18,6 +18,7 @@ from earwitness.cli import (
     schemas,
     topics,
     train,
+    trigger,
 )
 from earwitness.cli.base import WENT_WRONG, WRONG_SETTINGS, app, complain
 from schemas.errors import ConfigurationError, EarwitnessError
@@ -34,6 +35,7 @@ COMMANDS = (
     train,
     evaluate,
     compress,
+    trigger,
     import_model,
     rollout,
     agreement,

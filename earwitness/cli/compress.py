@@ -95,7 +95,7 @@ def prune(
 
     pruning, settings = Pruning(share, group), _settings(steps, learning_rate, seed)
     before, windows, clips = _read(model, data, fold)
-    with _progress("pruned, fine-tuning", steps) as tick:
+    with progress("pruned, fine-tuning", steps) as tick:
         after = compress(before, windows, out, pruning, settings, tick=tick)
     _say(before, after, clips, fold, as_json=as_json)
 
@@ -120,7 +120,7 @@ def qat(
 
     settings = _settings(steps, learning_rate, seed)
     before, windows, clips = _read(model, data, fold)
-    with _progress("fine-tuning", steps) as tick:
+    with progress("fine-tuning", steps) as tick:
         after = quantise_aware(before, windows, out, settings, reduce_range=not full_range, tick=tick)
     _say(before, after, clips, fold, as_json=as_json)
 
@@ -176,7 +176,7 @@ def _measured(model: str, data: Path | None, fold: int | None) -> "tuple[Entry, 
 
 
 @contextmanager
-def _progress(name: str, steps: int) -> Iterator[Callable[[float], None]]:
+def progress(name: str, steps: int) -> Iterator[Callable[[float], None]]:
     """Show a bar on standard error, where that is a terminal."""
     from rich.console import Console
     from rich.progress import Progress
@@ -196,7 +196,7 @@ def _say(
     if as_json:
         show(dumps({"out": str(after.file), "fold": fold} | comparison.as_dict()))
         return
-    show_table(("", "before", "after", "after / before"), _rows(comparison))
+    show_table(("", "before", "after", "after / before"), rows_of(comparison))
     where = f"{comparison.clips} recordings" if comparison.clips else "noise"
     show(
         f"{comparison.windows} windows of {where}: the same top label in {comparison.agreement:.2%}, "
@@ -204,7 +204,8 @@ def _say(
     )
 
 
-def _rows(comparison: "Comparison") -> list[list[str]]:
+def rows_of(comparison: "Comparison") -> list[list[str]]:
+    """Return a table's rows: accuracy, bytes, and the time of a window alone and of 32."""
     both = comparison.before, comparison.after
     rows = [["file, bytes", *(f"{f.file_bytes:,}" for f in both), f"{comparison.size_ratio:.3f}"]]
     for batch in comparison.before.speed:

@@ -19,17 +19,17 @@ from typing import Any
 
 import numpy as np
 
+from earwitness.evaluation import gate
 from earwitness.evaluation.clips import clip_figures
 from earwitness.evaluation.draw import draw
 from earwitness.evaluation.evaluate import Figures, measure
-from earwitness.evaluation.evidence import EvaluateSettings, Evidence, alarm_labels, hear
+from earwitness.evaluation.evidence import EvaluateSettings, Evidence, hear
 from earwitness.evaluation.heard import Heard
 from earwitness.evaluation.listener import Listener
 from earwitness.evaluation.material import hear_clips, recorded
 from earwitness.evaluation.report import Report
 from earwitness.evaluation.robustness import Trial, points, robustness
 from earwitness.evaluation.thresholds import Choice
-from earwitness.shipping import gate
 from earwitness.shipping.card import write_cards
 from earwitness.shipping.crosswise import (
     Fold,
@@ -52,7 +52,6 @@ from models.fit import repeat_exactly
 from models.network import Model, Network
 from models.pool import open_pool
 from models.recordings import Heap, Recording, read_heap
-from models.scenes.streams import draw_alarms, draw_streams
 from models.train import EVEN_THRESHOLD, POOL, VARIETY_POOL, Job, Say, Trained, TrainSettings, train
 from models.trigger import TriggerSettings, export_trigger, rule_of, train_trigger
 from schemas.model import ModelSpec, read_spec
@@ -313,13 +312,7 @@ def _heard_by_both(
     recipe: Recipe, fold: int, trial: Trial, choice: Choice, directory: Path
 ) -> tuple[list[gate.Pair], list[Heard]]:
     """Hear streams of a fold with its network and its trigger, and the fold's ambience with the trigger."""
-    settings, rate_hz = recipe.evaluate, trial.listener.spec.sample_rate_hz
-    rng = np.random.default_rng([settings.seed, 2, fold])
-    events = recorded(trial.known, rate_hz, settings.most_stream_recordings, rng)
-    events += list(draw_alarms(rng, alarm_labels(trial.listener.spec), TRIGGER_ALARMS, rate_hz))
-    trigger, pairs = Listener.of(directory), []
-    for stream in draw_streams(rng, events, trial.backgrounds, replace(settings.streams, rate_hz=rate_hz)):
-        model = trial.listener.hear_whole(stream.pcm, rate_hz)
-        decided = model.decided_by(choice.into(model.spec))
-        pairs.append((decided, trigger.hear_whole(stream.pcm, rate_hz)))
-    return pairs, [trigger.hear_whole(behind.pcm, rate_hz) for behind in trial.backgrounds]
+    spec, trigger = trial.listener.spec, Listener.of(directory)
+    settings, rng = replace(recipe.evaluate, alarms=TRIGGER_ALARMS), np.random.default_rng([2, fold])
+    pairs = gate.hear_both(trial, trigger, choice.into(spec), settings, rng)
+    return pairs, [trigger.hear_whole(behind.pcm, spec.sample_rate_hz) for behind in trial.backgrounds]

@@ -45,7 +45,8 @@ def pitches_hz(sound: np.ndarray, seconds: float = 0.25) -> np.ndarray:
     pieces = sound[: sound.size // int(seconds * RATE_HZ) * int(seconds * RATE_HZ)].reshape(
         -1, int(seconds * RATE_HZ)
     )
-    return np.abs(np.fft.rfft(pieces * np.hanning(pieces.shape[1]), axis=1)).argmax(axis=1) / seconds
+    loudest = np.abs(np.fft.rfft(pieces * np.hanning(pieces.shape[1]), axis=1)).argmax(axis=1)
+    return np.asarray(loudest / seconds)
 
 
 def test_no_steady_tone_slides_as_a_siren_does() -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from earwitness.evaluation.gate import MOST_MISSED, choose_threshold, gated
 from earwitness.evaluation.heard import Heard
-from earwitness.shipping.gate import MOST_MISSED, choose_threshold, gated
 from tests.earwitness.evaluation.made import heard
 
 

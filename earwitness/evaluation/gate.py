@@ -9,8 +9,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.evaluation.evidence import EvaluateSettings, alarm_labels
 from earwitness.evaluation.heard import Found, Heard
 from earwitness.evaluation.intervals import Share, share
+from earwitness.evaluation.listener import Listener
+from earwitness.evaluation.material import recorded
+from earwitness.evaluation.robustness import Trial
+from models.scenes.streams import draw_alarms, draw_streams
+from schemas.model import ModelSpec
 
 Pair = tuple[Heard, Heard]
 """One sound as the model, and as the trigger, heard it."""
@@ -24,6 +30,30 @@ class Gated:
 
     passed: Share
     rejected: Share
+
+
+def hear_both(
+    trial: Trial, trigger: Listener, spec: ModelSpec, settings: EvaluateSettings, rng: np.random.Generator
+) -> list[Pair]:
+    """Hear streams of a trial's recordings, and of generated alarms, with its model and with a trigger.
+
+    The model decides by `spec`, which may have other thresholds than its own.
+
+    Raises:
+        ConfigurationError: a recording cannot be read.
+
+    """
+    rate_hz = spec.sample_rate_hz
+    events = recorded(trial.known, rate_hz, settings.most_stream_recordings, rng)
+    events += list(draw_alarms(rng, alarm_labels(spec), settings.alarms, rate_hz))
+    streams = draw_streams(rng, events, trial.backgrounds, replace(settings.streams, rate_hz=rate_hz))
+    return [
+        (
+            trial.listener.hear_whole(stream.pcm, rate_hz).decided_by(spec),
+            trigger.hear_whole(stream.pcm, rate_hz),
+        )
+        for stream in streams
+    ]
 
 
 def gated(sounds: Sequence[Pair], backgrounds: Sequence[Heard], threshold: float) -> Gated:
