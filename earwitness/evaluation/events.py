@@ -17,7 +17,7 @@ import numpy as np
 
 from earwitness.evaluation import sed
 from earwitness.evaluation.clips import f1_of
-from earwitness.evaluation.heard import Heard, joined
+from earwitness.evaluation.heard import Heard, hours_of, joined
 from earwitness.evaluation.sed import Truth
 from schemas.model import MOfN
 
@@ -118,7 +118,7 @@ def event_figures(scenes: Sequence[Scene], settings: EventSettings | None = None
     psds = {name: _psds(scenes, way) for name, way in PSDS.items()}
     return EventFigures(
         streams=len(scenes),
-        hours=sum(scene.heard.seconds for scene in scenes) / 3600,
+        hours=hours_of([scene.heard for scene in scenes]),
         events=sum(len(scene.truth) for scene in scenes),
         event_f1=event_f1(scenes, settings),
         event_f1_joined=event_f1(scenes, replace(settings, bridge_s=BRIDGE_S)),

@@ -119,6 +119,11 @@ class Heard:
         yield from joined((f.start_s, f.end_s) for f in self.found if f.label == label)
 
 
+def hours_of(heard: Sequence[Heard]) -> float:
+    """Return how long recordings are together."""
+    return sum(one.seconds for one in heard) / 3600
+
+
 def segments(seconds: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return how many segments of 10 s detections of such lengths have begun, at least one each."""
     return np.asarray(np.maximum(np.ceil(seconds / SEGMENT_S - 1e-9), 1), np.int64)

@@ -13,7 +13,7 @@ from itertools import groupby
 
 import numpy as np
 
-from earwitness.evaluation.heard import Heard, Pcm
+from earwitness.evaluation.heard import Heard, Pcm, hours_of
 from earwitness.evaluation.intervals import Rate, rate
 from earwitness.evaluation.listener import Listener
 from earwitness.evaluation.material import FULL_SCALE, allowed, at_level, noises
@@ -130,7 +130,7 @@ def _by_kind(heard: Sequence[Negative]) -> dict[str, Rate]:
 
 
 def _hours(heard: Iterable[Negative]) -> float:
-    return sum(n.heard.seconds for n in heard) / 3600
+    return hours_of([n.heard for n in heard])
 
 
 def _levelled(pcm: Pcm, dbfs: float, rate_hz: int) -> Pcm:

@@ -19,16 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from earwitness.evaluation import sed
-from earwitness.evaluation.events import EventSettings, Scene, collars, curves, names_of, truth_of
-from earwitness.evaluation.heard import Heard, segments
+from earwitness.evaluation.events import EventSettings, Scene
+from earwitness.evaluation.heard import Heard, hours_of
+from earwitness.evaluation.threshold_grid import Grid, event_f1s, false_alarms, grid, prices_of
 from models.catalogue import CATALOGUE
 from schemas.errors import ConfigurationError
 from schemas.model import SPEC_FILE, ModelSpec, MOfN, read_spec
 
-LOWEST, HIGHEST, STEPS = 0.05, 0.99, 95
 WAYS: tuple[MOfN, ...] = (
     (1, 1),
     (1, 2),
@@ -43,9 +41,6 @@ WAYS: tuple[MOfN, ...] = (
     (5, 7),
 )
 """The m of n that are tried, short memories first."""
-
-Grid = NDArray[np.float64]
-Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +117,7 @@ def choose_thresholds(
 
     """
     if not negatives or per_hour <= 0:
-        hours = sum(heard.seconds for heard in negatives) / 3600
+        hours = hours_of(negatives)
         raise ConfigurationError(
             "--false-alarms-per-hour",
             per_hour,
@@ -163,11 +158,6 @@ def write_choice(directory: Path, choice: Choice) -> ModelSpec:
     return spec
 
 
-def grid() -> Grid:
-    """Return the thresholds that are tried, `float64[95]`."""
-    return np.round(np.linspace(LOWEST, HIGHEST, STEPS), 2)
-
-
 @dataclass(frozen=True, slots=True)
 class _Option:
     """One way to decide a label, what it is worth, and how many false alarms it may cost."""
@@ -185,8 +175,8 @@ def _choose(
     ways: Sequence[MOfN],
     weights: Mapping[str, float],
 ) -> Choice:
-    spec, hours = negatives[0].spec, sum(heard.seconds for heard in negatives) / 3600
-    f1s = {way: _f1s(scenes, settings, way) for way in ways}
+    spec, hours = negatives[0].spec, hours_of(negatives)
+    f1s = {way: event_f1s(scenes, settings, way) for way in ways}
     silent = [label for label in spec.labels if label not in f1s[ways[0]]]
     allowed = int(per_hour * hours + 1e-9)
     options = {
@@ -215,8 +205,8 @@ def _choose_silent(
     own, choices = spec.thresholds[label], []
     tried = np.union1d(grid(), [own])
     for way in dict.fromkeys([spec.m_of_n_of(label), *ways]):
-        counts = _false_alarms(negatives, label, way, tried)
-        within = np.flatnonzero((_prices(counts) <= share) & (tried >= own))
+        counts = false_alarms(negatives, label, way, tried)
+        within = np.flatnonzero((prices_of(counts) <= share) & (tried >= own))
         at = int(within[0]) if within.size else counts.size - 1
         count = int(counts[at])
         choices.append((bool(within.size), LabelChoice(*way, float(tried[at]), None, count, count / hours)))
@@ -230,10 +220,10 @@ def _options(
 
     Of an m of n with which even the highest threshold costs more than all labels may, that is the only one.
     """
-    found, hours, tried = [], sum(heard.seconds for heard in negatives) / 3600, grid()
+    found, hours, tried = [], hours_of(negatives), grid()
     for way, f1 in f1s.items():
-        counts = _false_alarms(negatives, label, way, tried)
-        prices = _prices(counts)
+        counts = false_alarms(negatives, label, way, tried)
+        prices = prices_of(counts)
         for price in np.unique(prices):
             within = np.flatnonzero(prices <= price) if prices[-1] <= allowed else np.array([prices.size - 1])
             best = within[f1[within] >= f1[within].max() - 1e-9]
@@ -272,43 +262,3 @@ def _share_out(options: Mapping[str, Sequence[_Option]], left: int) -> dict[str,
         chosen[label] = option.choice
         spare -= option.price - of[0].price
     return chosen
-
-
-def _prices(counts: Counts) -> Counts:
-    """Return the most false alarms of each threshold and all that are higher."""
-    return np.maximum.accumulate(counts[::-1])[::-1]
-
-
-def _f1s(scenes: Sequence[Scene], settings: EventSettings, way: MOfN) -> dict[str, NDArray[np.float64]]:
-    """Return event F1 at every threshold, `float64[95]`, of the labels that have events."""
-    names = names_of(scenes)
-    if not names:
-        return {}
-    found, _ = sed.collar_based().accumulated_intermediate_statistics(
-        curves(scenes, way), truth_of(scenes), **collars(settings)
-    )
-    return {label: _f1_on_grid(*found[name]) for label, name in names.items()}
-
-
-def _f1_on_grid(scores: NDArray[np.float64], found: dict[str, Counts]) -> NDArray[np.float64]:
-    """Look counts up that hold for thresholds up to each of `scores`, ascending and ending at infinity."""
-    reached = np.searchsorted(scores, grid().astype(np.float32), side="left")
-    at = np.minimum(reached, len(scores) - 1)
-    tp, fp = found["tps"][at], found["fps"][at]
-    return np.asarray(2 * tp / np.maximum(tp + fp + found["n_ref"], 1))
-
-
-def _false_alarms(heard: Sequence[Heard], label: str, way: MOfN, tried: Grid) -> Counts:
-    """Count false alarms of a label at every threshold, `int64[T]`."""
-    counts = np.zeros(tried.size, np.int64)
-    for one in heard:
-        counts += _alarms(*one.curve(label, *way), tried)
-    return counts
-
-
-def _alarms(times: NDArray[np.float64], values: NDArray[np.float32], tried: Grid) -> Counts:
-    reached = np.pad(values[None] >= tried[:, None].astype(np.float32), ((0, 0), (1, 1)))
-    rows, firsts = np.nonzero(reached[:, 1:] & ~reached[:, :-1])
-    lasts = np.nonzero(reached[:, :-1] & ~reached[:, 1:])[1]
-    found = np.bincount(rows, segments(times[lasts] - times[firsts]), tried.size)
-    return found.astype(np.int64)
