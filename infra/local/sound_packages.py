@@ -81,6 +81,11 @@ def _prompts(language: str, folder: str, licence: str = "CC-BY-SA-3.0", every: i
     return SoundPackage(name, licence, f"asterisk/sounds/{folder}", SPEECH, _SPOKEN, every=every)
 
 
+def _music(name: str, licence: str, folder: str, pattern: str = "") -> SoundPackage:
+    """Return the music of a package."""
+    return SoundPackage(name, licence, folder, MUSIC, pattern)
+
+
 HELD_OUT = (
     _prompts("es", "es_MX_f_Allison"),
     _prompts("it", "it_IT_m_Carlo"),
@@ -92,6 +97,10 @@ TRAINING = (
     _prompts("en", "en_US_f_Allison", every=2),
     _prompts("fr", "fr_CA_f_June", every=2),
     _prompts("ru", "ru_RU_f_IvrvoiceRU", "CC-BY-3.0", every=2),
+    _music("a7xpg-data", "BSD-2-Clause", "games/a7xpg/sounds", "^bgm"),
+    _music("ardentryst", "CC-BY-SA-3.0", "games/ardentryst/Music"),
+    _music("asc-music", "GPL-2+", "games/asc/music"),
+    _music("asterisk-moh-opsound-wav", "CC-BY-SA-3.0", "asterisk/moh"),
     SoundPackage("bucklespring-data", "GPL-2+", "buckle/wav", SOUND),
     SoundPackage("bzflag-data", "LGPL-2.1 or MPL-2.0", "games/bzflag"),
     SoundPackage("colobot-common-sounds", "GPL-3+", "games/colobot", doubtful="^sounds/"),
@@ -99,12 +108,16 @@ TRAINING = (
     SoundPackage("csmash-data", "GPL-2+", "games/csmash/wav"),
     SoundPackage("deepin-sound-theme", "GPL-3+", "sounds/deepin"),
     SoundPackage("etw-data", "GPL-2+", "games/etw", doubtful="^arcadesnd/"),
+    _music("extremetuxracer-data", "GPL-2+", "games/etr/music"),
     SoundPackage("fillets-ng-data-cs", "GPL-2", "games/fillets-ng/sound", SPEECH, "/cs/", every=3),
     SoundPackage("fillets-ng-data-nl", "GPL-2", "games/fillets-ng/sound", SPEECH, "/nl/", every=3),
     SoundPackage("freetennis-common", "GPL-2+", "sounds/freetennis-common"),
+    _music("fretsonfire-songs-sectoid", "MIT", "games/fretsonfire/data/songs"),
     SoundPackage("frozen-bubble-data", "GPL-2", "games/frozen-bubble/snd"),
     SoundPackage("gamine-data", "GPL-2+, GPL-3+, public domain", "games/gamine/sounds"),
     SoundPackage("gcin-voice", "GPL-3 or LGPL-3, CC-BY-3.0", "gcin-voice/ogg", SPEECH),
+    _music("gunroar-data", "BSD-2-Clause", "games/gunroar/sounds/musics"),
+    _music("hedgewars-data", "GPL-2", "games/hedgewars/Data/Music"),
     SoundPackage("hydrogen-data", "GPL-2+", "hydrogen/data/drumkits", MUSIC),
     SoundPackage("hyperrogue-music", "GPL-2+, CC-BY-SA-3.0, CC-BY-3.0, CC0-1.0", "hyperrogue"),
     SoundPackage("klettres-data", "GPL-2+", "klettres", SPEECH),
@@ -115,11 +128,15 @@ TRAINING = (
     SoundPackage("lmms-common", "GPL-2+", "lmms/samples"),
     SoundPackage("lomiri-sounds", "CC-BY-SA-3.0, CC-BY-4.0, CC-BY-3.0, CC0-1.0", "sounds/lomiri"),
     SoundPackage("lugaru-data", "CC-BY-SA-3.0, CC-BY-SA-4.0", "games/lugaru/Sounds"),
+    _music("marsshooter-data", "CC-BY-SA-3.0", "games/marsshooter/audio/music"),
     SoundPackage("micropolis-data", "GPL-3+", "games/micropolis/res/sounds"),
     SoundPackage("minetest-data", "CC-BY-SA-3.0", "games/minetest/games"),
+    _music("mu-cade-data", "BSD-2-Clause", "games/mu-cade/sounds/musics"),
     SoundPackage("netpanzer-data", "GPL-2+", "games/netpanzer/sound"),
     SoundPackage("neverball-common", "GPL-2+", "games/neverball"),
+    _music("noiz2sa-data", "BSD-2-Clause", "games/noiz2sa/sounds", "[.]ogg$"),
     SoundPackage("oxygen-sounds", "LGPL-3+", "sounds", None, "^Oxygen-"),
+    _music("parsec47-data", "BSD-2-Clause", "games/parsec47/sounds", "[.]ogg$"),
     SoundPackage("pinball-data", "GPL-2", "games/pinball", None, "^(tux|professor)/"),
     SoundPackage("pinball-table-gnu-data", "GPL-3+, CC-BY-SA-3.0, FAL-1.3", "games/pinball/gnu"),
     SoundPackage("pingus-data", "GPL-2+", "games/pingus"),
@@ -127,6 +144,7 @@ TRAINING = (
     SoundPackage("plee-the-bear-data", "GPL-2+, CC-BY-SA-3.0", "games/plee-the-bear"),
     SoundPackage("qabcs-data", "GPL-3+, CC0-1.0, public domain", "qabcs/abcs", SPEECH, "/sounds/"),
     SoundPackage("qabcs-data", "GPL-3+, CC0-1.0, public domain", "qabcs/abcs/all/noises"),
+    _music("rrootage-data", "BSD-2-Clause", "games/rrootage/sounds", "[.]ogg$"),
     SoundPackage("scorched3d-data", "GPL-2+, CC-BY-SA-3.0", "games/scorched3d/data", doubtful="city"),
     SoundPackage("scratch", "CC-BY-SA-3.0", "scratch/Media"),
     SoundPackage(
@@ -140,9 +158,14 @@ TRAINING = (
     ),
     SoundPackage("sound-icons", "GPL-2+", "sounds/sound-icons"),
     SoundPackage("sound-theme-freedesktop", "CC-BY-SA-3.0, CC-BY-3.0, GPL-2", "sounds/freedesktop"),
+    _music("torus-trooper-data", "BSD-2-Clause", "games/torus-trooper/sounds/musics"),
+    _music("tumiki-fighters-data", "BSD-2-Clause", "games/tumiki-fighters/sounds", "[.]ogg$"),
     SoundPackage("tuxtype-data", "GPL-2", "tuxtype"),
     SoundPackage("wesnoth-1.16-data", "GPL-2+", "games/wesnoth/1.16/data", doubtful="ambient/(morning|ship)"),
+    _music("wesnoth-1.16-music", "GPL-2+", "games/wesnoth/1.16/data/core/music"),
     SoundPackage("wordwarvi-sound", "CC-BY-SA-3.0", "wordwarvi/sounds"),
+    _music("xmoto-data", "GPL-2+", "games/xmoto/Textures/Musics"),
+    _music("zaz-data", "CC-BY-SA-3.0", "games/zaz", "^mus[^/]*[.]ogg$"),
 )
 """Of Debian 12. Left out whatever may not be changed or sold."""
 
