@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from earwitness.evaluation.events import Scene
 from earwitness.evaluation.evidence import EvaluateSettings, Evidence, Tick, hear
@@ -29,6 +30,8 @@ from models.scenes.streams import Recorded, draw_streams
 VALIDATION_ALERTS = 24
 """Of each kind, in each fold, from the generator that training has: the other one only tests."""
 VALIDATION_SNR_DB = (-3.0, 12.0)
+AUDIBLE = 0.03
+"""Of an alert's peak: 30 dB below it."""
 ALERT_WEIGHT = 3.0
 """To miss an alarm is worse than to miss a dog."""
 
@@ -136,12 +139,18 @@ def _summed(counts: Sequence[Mapping[str, tuple[int, int]]]) -> dict[str, tuple[
 def _alerts(trial: Trial, settings: EvaluateSettings) -> list[Scene]:
     rng = np.random.default_rng([settings.seed, 1])
     drawn = [
-        Recorded(to_pcm(draw_alert(rng, label, GENERATED_S)), label, whole=True)
+        Recorded(to_pcm(_from_first_to_last(draw_alert(rng, label, GENERATED_S))), label, whole=True)
         for _ in range(VALIDATION_ALERTS)
         for label in ALERTS
     ]
     made = replace(settings.streams, snr_db=VALIDATION_SNR_DB, overlapping=0.0)
     return list(hear_streams(trial.listener, draw_streams(rng, drawn, trial.backgrounds, made)))
+
+
+def _from_first_to_last(sound: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cut off a pattern's pauses before its first sound and after its last: nobody could hear them."""
+    loud = np.flatnonzero(np.abs(sound) >= AUDIBLE * np.abs(sound).max())
+    return sound[loud[0] : loud[-1] + 1]
 
 
 def silently(_name: str, _steps: int) -> Tick:
