@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from models.train import Say, Trained, TrainSettings, train
+from models.train import Say, Trained, train
+from models.train_settings import TrainSettings
 
 
 def train_with_progress(settings: TrainSettings) -> list[Trained]:

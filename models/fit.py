@@ -21,6 +21,7 @@ from models.augment import augment, colour, punch_holes
 from models.bank import Bank, Batch
 from models.features import log_mel
 from models.hard_negatives import HardNegatives, together
+from models.losses import label_loss, teacher_loss
 from models.network import LAYERS, Layer, Network
 from models.opinions import Opinions, Taught
 
@@ -197,7 +198,7 @@ class _Training:
         with torch.inference_mode():
             features, targets, known = held_back.all_plain()
             logits = self._averaged().network.eval()(features.to(self.device)).cpu()
-        self.course.validation.append(float(_right(logits, targets, known, self._lesson.classes, 0.0)))
+        self.course.validation.append(float(label_loss(logits, targets, known, self._lesson.classes, 0.0)))
 
     def result(self) -> Network:
         """Return the average, on the CPU, without the heads of training."""
@@ -253,7 +254,7 @@ class _Training:
         if live is None:
             return loss
         everything = torch.ones(len(live.targets), dtype=torch.bool)
-        right = _right(logits[count:-1], live.targets, everything, lesson.classes, settings.smoothing)
+        right = label_loss(logits[count:-1], live.targets, everything, lesson.classes, settings.smoothing)
         return loss + right
 
     def _said(self, features: Tensor) -> tuple[Tensor, ...]:
@@ -265,11 +266,11 @@ class _Training:
         """Measure what was said of windows of the pool against the truth and the teacher."""
         settings, (logits, scores, embedding) = self._settings, said
         classes, smoothing = self._lesson.classes, settings.smoothing
-        loss = settings.pool_weight * _right(
+        loss = settings.pool_weight * label_loss(
             logits, taught.targets, taught.known, classes, smoothing, taught.opinion
         )
         if self._lesson.opinions.pool.taught:
-            loss = loss + settings.scores_weight * _like(scores, taught.scores)
+            loss = loss + settings.scores_weight * teacher_loss(scores, taught.scores)
             apart = (embedding - taught.embedding) ** 2
             loss = loss + settings.embedding_weight * apart.clamp(max=9.0).mean()
         return loss
@@ -277,35 +278,6 @@ class _Training:
 
 def _live(bank: Bank, size: int, rng: np.random.Generator, generator: torch.Generator) -> Batch:
     return augment(bank.draw(rng, size), bank.draw_backgrounds(rng, size), generator)
-
-
-def _right(
-    logits: Tensor,
-    targets: Tensor,
-    known: Tensor,
-    classes: int,
-    smoothing: float,
-    opinion: Tensor | None = None,
-) -> Tensor:
-    """Ask for the right probability of each label, and for the right order of the classes.
-
-    The second term is the cross entropy of the classes alone, over the windows that hold any of them, half
-    of it against the teacher's opinion, where it has one: it leaves their common level to the first.
-    """
-    each = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1)
-    present = targets[:, :classes]
-    some = (present.sum(dim=1) > 0) & known
-    share = present / present.sum(dim=1, keepdim=True).clamp(min=1e-6)
-    if opinion is not None:
-        half = 0.5 * share + 0.5 * opinion
-        share = torch.where(half.isfinite().all(dim=1, keepdim=True), half, share)
-    share = share * (1 - smoothing) + smoothing / classes
-    order = -(share * nn.functional.log_softmax(logits[:, :classes], dim=1)).sum(dim=1)
-    return (each * known).sum() / known.sum().clamp(min=1) + (order * some).sum() / some.sum().clamp(min=1)
-
-
-def _like(logits: Tensor, scores: Tensor) -> Tensor:
-    return nn.functional.binary_cross_entropy_with_logits(logits, scores, reduction="none").sum(1).mean()
 
 
 def _rate(step: int, settings: FitSettings) -> float:

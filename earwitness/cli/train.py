@@ -11,7 +11,8 @@ from earwitness.cli.models import models_app
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from models.train import Trained, TrainSettings
+    from models.train import Trained
+    from models.train_settings import TrainSettings
 
 QUICK_STEPS, QUICK_WINDOWS, QUICK_SOUNDS = 120, 1500, 60
 
@@ -74,7 +75,7 @@ def train(
     from models.fit import FitSettings
     from models.recordings import Sources
     from models.teacher import TeacherSettings
-    from models.train import NO_LICENCE, TrainSettings
+    from models.train_settings import NO_LICENCE, TrainSettings
 
     if teacher is not None and teacher_embedding is None:
         accepted = "the name of a tensor; a wrong one names some that there are"

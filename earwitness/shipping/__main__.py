@@ -18,7 +18,7 @@ from models.catalogue import CATALOGUE
 from models.fit import FitSettings
 from models.recordings import Sources
 from models.teacher import TeacherSettings
-from models.train import TrainSettings
+from models.train_settings import TrainSettings
 from schemas.errors import EarwitnessError
 
 LICENCE = "Apache-2.0; what it was trained on has licences of its own, see CARD.md"

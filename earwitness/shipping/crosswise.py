@@ -64,11 +64,11 @@ def hear_fold(
     return Fold(
         tested=hear([trial], {"ambience": ambience}, replace(seeded, noise_hours=0.0), silently),
         alerts=tuple(_alerts(trial, seeded)),
-        negatives=hear_empty(trial.listener, choosing, settings),
+        negatives=hear_choosing(trial.listener, choosing, settings),
     )
 
 
-def hear_empty(
+def hear_choosing(
     listener: Listener, choosing: Mapping[str, Sequence[Entry]], settings: EvaluateSettings
 ) -> tuple[Heard, ...]:
     """Hear the negatives that thresholds are chosen by; every network hears the same.
@@ -77,9 +77,20 @@ def hear_empty(
         ConfigurationError: a recording cannot be read.
 
     """
-    only = replace(settings, seed=settings.seed + 100, passes=0, alarms=0)
-    evidence = hear([Trial(listener, (), ())], choosing, only, silently)
+    evidence = hear_empty(listener, choosing, replace(settings, seed=settings.seed + 100))
     return tuple(negative.heard for negative in evidence.negatives)
+
+
+def hear_empty(
+    listener: Listener, negatives: Mapping[str, Sequence[Entry]], settings: EvaluateSettings
+) -> Evidence:
+    """Hear negatives and nothing else.
+
+    Raises:
+        ConfigurationError: a recording cannot be read.
+
+    """
+    return hear([Trial(listener, (), ())], negatives, replace(settings, passes=0, alarms=0), silently)
 
 
 def choose(

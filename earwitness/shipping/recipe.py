@@ -23,7 +23,7 @@ from earwitness.evaluation import gate
 from earwitness.evaluation.clips import clip_figures
 from earwitness.evaluation.draw import draw
 from earwitness.evaluation.evaluate import Figures, measure
-from earwitness.evaluation.evidence import EvaluateSettings, Evidence, hear
+from earwitness.evaluation.evidence import EvaluateSettings
 from earwitness.evaluation.heard import Heard
 from earwitness.evaluation.listener import Listener
 from earwitness.evaluation.material import hear_clips, recorded
@@ -36,9 +36,9 @@ from earwitness.shipping.crosswise import (
     choose,
     choose_crosswise,
     crosswise,
+    hear_choosing,
     hear_empty,
     hear_fold,
-    silently,
 )
 from models import checkpoint
 from models.compress.edge import export_ort
@@ -52,7 +52,8 @@ from models.fit import repeat_exactly
 from models.network import Model, Network
 from models.pool import open_pool
 from models.recordings import Heap, Recording, read_heap
-from models.train import EVEN_THRESHOLD, POOL, VARIETY_POOL, Job, Say, Trained, TrainSettings, train
+from models.train import EVEN_THRESHOLD, POOL, VARIETY_POOL, Job, Say, Trained, train
+from models.train_settings import TrainSettings
 from models.trigger import TriggerSettings, export_trigger, rule_of, train_trigger
 from schemas.model import ModelSpec, read_spec
 
@@ -108,7 +109,7 @@ def make_catalogue(recipe: Recipe, catalogue: Path, say: Say) -> dict[str, Any]:
     trained = train(recipe.train, say)
     heap = read_heap(recipe.train.sources, recipe.train.classes)
     folds = _hear_folds(recipe, heap, trained, say)
-    empty = hear_empty(Listener.of(_final(trained).directory), recipe.choosing, recipe.evaluate)
+    empty = hear_choosing(Listener.of(_final(trained).directory), recipe.choosing, recipe.evaluate)
     choice = choose(folds, empty, recipe.per_hour, recipe.evaluate)
     by_fold = choose_crosswise(folds, recipe.per_hour, recipe.evaluate)
     recipe_figures = measure(crosswise(folds, by_fold), recipe.evaluate)
@@ -224,10 +225,10 @@ def _told(recipe: Recipe, spec: ModelSpec, figures: Figures, choice: Choice) -> 
 def _false_alarms(recipe: Recipe, shipped: Path, choice: Choice, say: Say) -> dict[str, Any]:
     """Count what the model that ships finds where there is nothing, in sounds it has never heard."""
     listener = Listener.of(shipped)
-    only = replace(recipe.evaluate, seed=recipe.evaluate.seed + 1000, passes=0, alarms=0)
-    evidence: Evidence = hear([Trial(listener, (), ())], recipe.testing, only, silently)
+    settings = replace(recipe.evaluate, seed=recipe.evaluate.seed + 1000)
+    evidence = hear_empty(listener, recipe.testing, settings)
     say("false alarms", 1, 1, float("nan"))
-    return _told(recipe, listener.spec, measure(evidence, only), choice)
+    return _told(recipe, listener.spec, measure(evidence, settings), choice)
 
 
 def _quantised(

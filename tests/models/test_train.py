@@ -11,7 +11,8 @@ import pytest
 from models.fit import FitSettings
 from models.recordings import Sources
 from models.session import open_session, score
-from models.train import Job, TrainSettings, folder_digest, train
+from models.train import Job, train
+from models.train_settings import TrainSettings, folder_digest
 from schemas.errors import ConfigurationError
 from schemas.model import MODEL_FILE, read_spec
 from tests.models.test_fit import SMALL
