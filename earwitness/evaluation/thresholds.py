@@ -28,17 +28,12 @@ from schemas.errors import ConfigurationError
 from schemas.model import SPEC_FILE, ModelSpec, MOfN, read_spec
 
 WAYS: tuple[MOfN, ...] = (
-    (1, 1),
-    (1, 2),
-    (2, 2),
-    (2, 3),
-    (3, 3),
-    (2, 4),
-    (3, 4),
-    (3, 5),
-    (4, 5),
-    (4, 6),
-    (5, 7),
+    *((1, 1), (1, 2), (2, 2)),
+    *((1, 3), (2, 3), (3, 3)),
+    *((2, 4), (3, 4)),
+    *((2, 5), (3, 5), (4, 5)),
+    *((3, 6), (4, 6)),
+    *((4, 7), (5, 7)),
 )
 """The m of n that are tried, short memories first."""
 
