@@ -4,32 +4,59 @@ pools of the run ─── what the model hears in them ─── trigger
 recordings in streams, heard by both ─── threshold ─── figures, of the fold that all of it left out
 """
 
-from collections.abc import Callable
+import json
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from earwitness.evaluation.evidence import EvaluateSettings
-from earwitness.evaluation.gate import Gated, choose_threshold, gated, hear_both
+from earwitness.evaluation.evidence import NOISE, EvaluateSettings
+from earwitness.evaluation.gate import Gated, Pair, choose_threshold, gated, hear_both
+from earwitness.evaluation.intervals import Share
 from earwitness.evaluation.listener import Listener
-from earwitness.evaluation.material import backgrounds
+from earwitness.evaluation.material import allowed, backgrounds
 from earwitness.evaluation.robustness import Trial
+from models.bank import HOP_SAMPLES, WINDOW_SAMPLES
+from models.compress.edge import export_ort
 from models.compress.entry import Entry
-from models.compress.weights import read_network
 from models.dataset import Entry as Row
 from models.export import write_spec
 from models.features import RATE_HZ
 from models.fit import repeat_exactly
 from models.pool import is_pool, open_pool
 from models.recordings import Heap, Recording, Sources, read_heap
-from models.stage import WINDOW_SAMPLES
+from models.session import check_silence
 from models.train import EVEN_THRESHOLD, POOL, VARIETY_POOL
-from models.trigger import TriggerSettings, Windows, export_trigger, rule_of, train_trigger
+from models.train_settings import SETTINGS, check_name, folder_digest
+from models.trigger import (
+    TriggerSettings,
+    Windows,
+    export_trigger,
+    read_trained,
+    rule_of,
+    train_trigger,
+)
 from schemas.errors import ConfigurationError
+from schemas.model import MODEL_FILE, Name, read_spec
 
 Tick = Callable[[float], None]
 """Told the loss after every step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which model is to get a trigger, from which run and recordings, and where to."""
+
+    model: Entry
+    run: Path
+    sources: Sources
+    """Recordings and ambience of the run."""
+    fold: int | None
+    """It takes no part but to measure; without one, what is measured on was learned and chosen by."""
+    out: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,47 +65,53 @@ class Made:
 
     entry: Entry
     threshold: float
+    chosen: Share
+    """Of the detections that the threshold was chosen by: those that pass."""
     figures: Gated
+    background: str
+    """What was rejected: ambience, or generated noise where there is none of the fold."""
 
     def as_dict(self) -> dict[str, object]:
         """Return the figures as what JSON can hold."""
-        return {"threshold": self.threshold} | asdict(self.figures)
+        told = {"threshold": self.threshold, "background": self.background}
+        return told | {"chosen": asdict(self.chosen)} | asdict(self.figures)
 
 
-def make_trigger(
-    model: Entry,
-    run: Path,
-    sources: Sources,
-    fold: int | None,
-    out: Path,
-    settings: TriggerSettings,
-    tick: Tick,
-) -> Made:
+def make_trigger(wanted: Wanted, settings: TriggerSettings, tick: Tick) -> Made:
     """Train a trigger on the windows of a run, choose its threshold on streams, and measure it.
 
-    With a fold, that takes no part but to measure; without, it is measured on what it was made with.
-
     Raises:
-        ConfigurationError: the run has no windows, or the model is not one that `model train` writes, or a
-            recording cannot be read.
+        ConfigurationError: the run has no windows or is of other recordings, the model is not one that `model
+            train` writes or detects nothing, the fold is not of the data, a recording cannot be read, or
+            what was made hears something in silence. Nothing is written then.
 
     """
     repeat_exactly()
-    lessons, heap = windows_of(run, model, fold), read_heap(sources)
-    if fold is not None and fold not in heap.folds:
-        raise ConfigurationError("--fold", fold, f"a fold of the data: {heap.folds}")
-    network, thresholds = read_network(model.graph()), model.spec.thresholds
+    model, out = wanted.model, wanted.out
+    _check_out(model, out)
+    heap, lessons = _heap(wanted), windows_of(wanted.run, model, wanted.fold)
+    chooses, measures = trials(model, heap, wanted.fold)
+    network = read_trained(model)
+    thresholds = {label: model.spec.thresholds[label] for label in model.spec.labels}
     trigger = train_trigger(lessons, network, thresholds, settings, lambda _, loss: tick(loss))
-    export_trigger(trigger, EVEN_THRESHOLD, model.spec.licence, out)
-    heard = Listener.of(out)
-    chooses, measures = (_trial(model, heap, fold, held_out=held_out) for held_out in (False, True))
-    evaluate = EvaluateSettings(seed=settings.seed)
-    rngs = [np.random.default_rng([settings.seed, number]) for number in range(2)]
-    threshold = choose_threshold(hear_both(chooses, heard, model.spec, evaluate, rngs[0]))
-    pairs = hear_both(measures, heard, model.spec, evaluate, rngs[1])
-    behind = [heard.hear_whole(one.pcm, RATE_HZ) for one in measures.backgrounds]
-    spec = write_spec(rule_of(threshold), model.spec.licence, out)
-    return Made(Entry(out, spec), threshold, gated(pairs, behind, threshold))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".being-written-", dir=out.parent) as scratch:
+        beside = Path(scratch) / out.resolve().parent.name / out.resolve().name
+        export_trigger(trigger, EVEN_THRESHOLD, model.spec.licence, beside)
+        pairs = [_heard(trial, beside, settings.seed, n) for n, trial in enumerate((chooses, measures))]
+        _check_found(model, pairs[0])
+        threshold = choose_threshold(pairs[0])
+        check_silence(beside / MODEL_FILE, [threshold])
+        entry = Entry(beside, write_spec(rule_of(threshold), model.spec.licence, beside))
+        heard = Listener.of(beside)
+        behind = [heard.hear_whole(one.pcm, RATE_HZ) for one in measures.backgrounds]
+        export_ort(entry, beside)
+        out.mkdir(exist_ok=True)
+        for file in sorted(beside.iterdir()):
+            file.replace(out / file.name)
+    chosen, figures = gated(pairs[0], (), threshold).passed, gated(pairs[1], behind, threshold)
+    background = "ambience" if _ambience(model, heap, wanted.fold, held_out=True) else NOISE
+    return Made(Entry(out, read_spec(out)), threshold, chosen, figures, background)
 
 
 def windows_of(run: Path, model: Entry, fold: int | None) -> list[Windows]:
@@ -90,27 +123,82 @@ def windows_of(run: Path, model: Entry, fold: int | None) -> list[Windows]:
     """
     if not is_pool(run / POOL):
         raise ConfigurationError("--run", str(run), "the run folder of an `earwitness model train`")
-    heard = model.spec.sample_rate_hz, model.spec.window_samples
-    if heard != (RATE_HZ, WINDOW_SAMPLES):
-        accepted = f"a model of `model train`: windows of {WINDOW_SAMPLES} samples at {RATE_HZ} Hz"
-        raise ConfigurationError("model", str(model.directory), accepted)
+    heard = model.spec.sample_rate_hz, model.spec.window_samples, model.spec.hop_samples
+    if heard != (RATE_HZ, WINDOW_SAMPLES, HOP_SAMPLES):
+        accepted = f"windows of {WINDOW_SAMPLES} samples, {HOP_SAMPLES} apart, at {RATE_HZ} Hz"
+        raise ConfigurationError("model", str(model.directory), f"one of `model train`: {accepted}")
     pool = open_pool(run / POOL)
     lessons = [(pool, pool.usable(fold))]
     if is_pool(run / VARIETY_POOL):
         variety = open_pool(run / VARIETY_POOL)
         lessons.append((variety, variety.usable(None)))
+    if not lessons[0][1].size:
+        raise ConfigurationError("--fold", fold, f"a fold that is not all of {run}: nothing is left to learn")
     return lessons
 
 
-def _trial(model: Entry, heap: Heap, fold: int | None, *, held_out: bool) -> Trial:
-    """Return what a threshold is chosen by, or what of a fold measures; without a fold, everything."""
+def trials(model: Entry, heap: Heap, fold: int | None) -> tuple[Trial, Trial]:
+    """Return what a threshold is chosen by, and what of a fold measures; without a fold, everything twice.
 
-    def of(recordings: tuple[Recording, ...]) -> list[Row]:
-        some = (r for r in recordings if fold is None or (r.fold == fold) == held_out)
-        return [Row(r.file, r.path, r.label, r.fold, r.licence, r.source) for r in some]
+    Raises:
+        ConfigurationError: the fold is not of the data, or a part has no recording of the model's labels.
 
+    """
+    if fold is not None and fold not in heap.folds:
+        raise ConfigurationError("--fold", fold, f"a fold of the data: {heap.folds}")
     listener = Listener.of(model.directory)
-    behind = backgrounds(
-        of(heap.backgrounds), listener.spec, len(heap.backgrounds), (), np.random.default_rng(0)
-    )
-    return Trial(listener, of(heap.labelled), behind)
+
+    chooses, measures = (_trial(model, listener, heap, fold, held_out=part) for part in (False, True))
+    return chooses, measures
+
+
+def _trial(model: Entry, listener: Listener, heap: Heap, fold: int | None, *, held_out: bool) -> Trial:
+    behind = _ambience(model, heap, fold, held_out=held_out)
+    drawn = backgrounds(behind, model.spec, len(behind), (), np.random.default_rng(0))
+    trial = Trial(listener, _of(heap.labelled, fold, held_out=held_out), drawn)
+    if not trial.known:
+        accepted = f"recordings of {', '.join(model.spec.labels[:12])}, in the fold and outside of it"
+        raise ConfigurationError("--data", f"fold {fold}", accepted)
+    return trial
+
+
+def _check_out(model: Entry, out: Path) -> None:
+    if out.resolve() == model.directory.resolve() or (out.exists() and not out.is_dir()):
+        raise ConfigurationError("--out", str(out), "a directory that is not the model's own")
+    for part in (out.resolve().parent.name, out.resolve().name):
+        check_name(Name, "--out", part)
+
+
+def _heap(wanted: Wanted) -> Heap:
+    """Read the recordings, which must be those of the run: else its folds mean something else."""
+    file = wanted.run / SETTINGS
+    if not file.is_file():
+        raise ConfigurationError("--run", str(wanted.run), "the run folder of an `earwitness model train`")
+    told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    for folder in wanted.sources.folders.values():
+        if folder_digest(folder) not in told["digests"].values():
+            raise ConfigurationError(
+                "--data, --ambience", str(folder), f"a folder that {wanted.run} is made of"
+            )
+    return read_heap(wanted.sources, told["classes"])
+
+
+def _heard(trial: Trial, trigger: Path, seed: int, number: int) -> list[Pair]:
+    settings, rng = EvaluateSettings(seed=seed), np.random.default_rng([seed, number])
+    return hear_both(trial, Listener.of(trigger), trial.listener.spec, settings, rng)
+
+
+def _check_found(model: Entry, pairs: Sequence[Pair]) -> None:
+    if not any(heard.found for heard, _ in pairs):
+        accepted = "thresholds at which the model detects something: `model evaluate --choose-thresholds`"
+        raise ConfigurationError("thresholds", dict(model.spec.thresholds), accepted)
+
+
+def _of(recordings: Sequence[Recording], fold: int | None, *, held_out: bool) -> list[Row]:
+    """Return the recordings of a fold, or all others; without a fold all of them."""
+    some = (r for r in recordings if fold is None or (r.fold == fold) == held_out)
+    return [Row(r.file, r.path, r.label, r.fold, r.licence, r.source) for r in some]
+
+
+def _ambience(model: Entry, heap: Heap, fold: int | None, *, held_out: bool) -> tuple[Row, ...]:
+    return allowed(_of(heap.backgrounds, fold, held_out=held_out), model.spec.labels, ())

@@ -12,12 +12,13 @@ def label_loss(
     smoothing: float,
     opinion: Tensor | None = None,
 ) -> Tensor:
-    """Measure what was said of windows against what is in them: the less, the better.
+    """Measure logits `float32[B, labels]` against targets of that shape, where they are known, `bool[B]`.
 
     It asks for the right probability of each label, and for the right order of the classes.
 
     The second term is the cross entropy of the classes alone, over the windows that hold any of them, half
-    of it against the teacher's opinion, where it has one: it leaves their common level to the first.
+    of it against the teacher's opinion `float32[B, classes]`, where it has one: it leaves their common level
+    to the first. The first so many labels are the classes.
     """
     each = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1)
     present = targets[:, :classes]
@@ -32,5 +33,5 @@ def label_loss(
 
 
 def teacher_loss(logits: Tensor, scores: Tensor) -> Tensor:
-    """Measure how far logits are from a teacher's scores."""
+    """Measure logits against a teacher's scores, both `float32[B, scores]`: the cross entropy of each."""
     return nn.functional.binary_cross_entropy_with_logits(logits, scores, reduction="none").sum(1).mean()

@@ -23,7 +23,12 @@ SETTINGS = "settings.json"
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """What to train on, where to, and how much care to take."""
+    """What to train on, where to, and how much care to take.
+
+    Raises:
+        ConfigurationError: a value that cannot be.
+
+    """
 
     sources: Sources
     run: Path
@@ -138,7 +143,12 @@ def _told(settings: TrainSettings) -> dict[str, Any]:
 
 
 def folder_digest(folder: Path) -> str:
-    """Return the SHA-256 of a folder's table and of the files that it names, in hex."""
+    """Return the SHA-256 of a folder's table and of the files that it names, in hex.
+
+    Raises:
+        ConfigurationError: the table or a file cannot be read.
+
+    """
     digest = hashlib.sha256((folder / TABLE).read_bytes())
     for path, file in sorted({row.path: row.file for row in read_labels(folder)}.items()):
         digest.update(f"{path}\0{file_digest(file)}\n".encode())

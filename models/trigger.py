@@ -15,14 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.compress.entry import NETWORK
+from models.bank import WINDOW_SAMPLES
+from models.compress.entry import NETWORK, Entry
 from models.compress.store import round_network, shorten_names, store_halves
 from models.compress.trigger_shapes import SHAPES, Trigger
-from models.export import Rule, write_onnx, write_spec
+from models.compress.weights import read_network
+from models.export import TOLERANCE, Rule, write_onnx, write_spec
 from models.features import log_mel
-from models.network import Network
+from models.network import Model, Network
 from models.pool import Pool
-from models.session import check_company
+from models.session import check_company, noise, open_session, score
+from schemas.errors import ConfigurationError
 from schemas.model import MODEL_FILE, ModelSpec
 
 LABEL = "sound"
@@ -59,7 +62,10 @@ def train_trigger(
     settings: TriggerSettings,
     tick: Tick,
 ) -> Trigger:
-    """Train a trigger on windows of pools; after `repeat_exactly`, always to the same weights."""
+    """Train a trigger on windows of pools; after `repeat_exactly`, always to the same weights.
+
+    Each window is as likely as any other. `thresholds` are in the order of the network's outputs.
+    """
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     targets = torch.cat([would_hear(pool, rows, network, thresholds) for pool, rows in lessons])
@@ -88,7 +94,10 @@ def train_trigger(
 
 
 def _power(lessons: Sequence[Windows], ends: NDArray[np.int64], chosen: NDArray[np.int64]) -> Tensor:
-    """Return the power of some windows, numbered through all lessons and in order."""
+    """Return the power of some windows, `float32[len(chosen), frames, bands]`.
+
+    They are numbered through all lessons, and in order; `ends` is where each lesson's numbers end.
+    """
     parts = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
     starts = [0, *ends[:-1]]
     return torch.cat(
@@ -97,6 +106,26 @@ def _power(lessons: Sequence[Windows], ends: NDArray[np.int64], chosen: NDArray[
             for (pool, rows), part, start in zip(lessons, parts, starts, strict=True)
         ]
     )
+
+
+def read_trained(entry: Entry) -> Network:
+    """Read the network of a model whose front end is that of the pools.
+
+    Raises:
+        ConfigurationError: it has another one, or is not float32.
+
+    """
+    accepted = "a float32 model as `model train` writes it"
+    try:
+        network = read_network(entry.graph())
+    except ConfigurationError as exc:
+        raise ConfigurationError("model", str(entry.directory), accepted) from exc
+    windows = noise(WINDOW_SAMPLES)
+    with torch.inference_mode():
+        expected = Model(network)(torch.from_numpy(windows)).numpy()
+    if not np.allclose(score(open_session(entry.file), windows, entry.spec), expected, atol=TOLERANCE):
+        raise ConfigurationError("model", str(entry.directory), f"{accepted}, with its front end")
+    return network
 
 
 def would_hear(

@@ -40,8 +40,13 @@ def false_alarms(heard: Sequence[Heard], label: str, way: MOfN, tried: Grid) -> 
     return counts
 
 
+def lowered(tried: Grid, margin: float) -> Grid:
+    """Return thresholds so much lower in log-odds."""
+    return np.asarray(1 / (1 + (1 / tried - 1) * np.exp(margin)))
+
+
 def prices_of(counts: Counts) -> Counts:
-    """Return the most false alarms of each threshold and all that are higher."""
+    """Return, `int64[T]`, the most false alarms of each threshold and all that are higher."""
     return np.maximum.accumulate(counts[::-1])[::-1]
 
 

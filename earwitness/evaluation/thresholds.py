@@ -1,7 +1,8 @@
 """Validation streams and negatives, heard -> thresholds and m of n that keep false alarms at a stated rate.
 
 For every label and every m of n that may be, each threshold from 0.05 to 0.99 has an event F1 on the streams,
-and a price: the most false alarms that it, or any higher one, gives on the negatives. The labels share what
+and a price: the most false alarms that it, or any higher one, gives on the negatives, by a margin below it
+if so wished. The labels share what
 the rate allows so that the sum of their F1, weighted if so wished, is the greatest (the multiple-choice
 knapsack problem: H. Kellerer, U. Pferschy and D. Pisinger, "Knapsack Problems", 2004, chapter 11). Of equally
 good ways the cheaper is taken, then the shorter memory, then the middle of the thresholds. A label without an
@@ -15,14 +16,14 @@ networks of one cross-validation may be given together, each with what it had no
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from earwitness.evaluation.events import EventSettings, Scene
 from earwitness.evaluation.heard import Heard, hours_of
-from earwitness.evaluation.threshold_grid import Grid, event_f1s, false_alarms, grid, prices_of
+from earwitness.evaluation.threshold_grid import Grid, event_f1s, false_alarms, grid, lowered, prices_of
 from models.catalogue import CATALOGUE
 from schemas.errors import ConfigurationError
 from schemas.model import SPEC_FILE, ModelSpec, MOfN, read_spec
@@ -36,6 +37,19 @@ WAYS: tuple[MOfN, ...] = (
     *((4, 7), (5, 7)),
 )
 """The m of n that are tried, short memories first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What is tried, and what is worth more."""
+
+    ways: Sequence[MOfN] = WAYS
+    """The m of n; where all else is equal, the first."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Of labels, how much more than 1 their F1 counts."""
+    margin: float = 0.0
+    """In log-odds: a threshold's price is counted so much lower. Sounds of other kinds than those that it is
+    counted on score higher, so what is counted is less than what will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +114,9 @@ def choose_thresholds(
     negatives: Sequence[Heard],
     per_hour: float,
     settings: EventSettings | None = None,
-    ways: Sequence[MOfN] = WAYS,
-    weights: Mapping[str, float] | None = None,
+    preferences: Preferences | None = None,
 ) -> Choice:
     """Choose for the model that heard all this; `per_hour` is for all labels together.
-
-    `weights` says of labels how much more than 1 their F1 counts.
 
     Raises:
         ConfigurationError: there is nothing to choose by.
@@ -118,7 +129,7 @@ def choose_thresholds(
             per_hour,
             f"more than 0, and negatives to count on: there are {hours:g} h",
         )
-    return _choose(scenes, negatives, per_hour, settings or EventSettings(), ways, weights or {})
+    return _choose(scenes, negatives, per_hour, settings or EventSettings(), preferences or Preferences())
 
 
 def check_writable(directory: Path) -> None:
@@ -167,17 +178,14 @@ def _choose(
     negatives: Sequence[Heard],
     per_hour: float,
     settings: EventSettings,
-    ways: Sequence[MOfN],
-    weights: Mapping[str, float],
+    preferences: Preferences,
 ) -> Choice:
-    spec, hours = negatives[0].spec, hours_of(negatives)
+    spec, hours, ways = negatives[0].spec, hours_of(negatives), preferences.ways
     f1s = {way: event_f1s(scenes, settings, way) for way in ways}
     silent = [label for label in spec.labels if label not in f1s[ways[0]]]
     allowed = int(per_hour * hours + 1e-9)
     options = {
-        label: _options(
-            negatives, label, {way: f1s[way][label] for way in ways}, weights.get(label, 1.0), allowed
-        )
+        label: _options(negatives, label, {way: f1s[way][label] for way in ways}, preferences, allowed)
         for label in spec.labels
         if label not in silent
     }
@@ -209,16 +217,23 @@ def _choose_silent(
 
 
 def _options(
-    negatives: Sequence[Heard], label: str, f1s: Mapping[MOfN, Grid], weight: float, allowed: int
+    negatives: Sequence[Heard],
+    label: str,
+    f1s: Mapping[MOfN, Grid],
+    preferences: Preferences,
+    allowed: int,
 ) -> list[_Option]:
     """Return the ways to decide a label of which none is both cheaper and better, the cheapest first.
 
     Of an m of n with which even the highest threshold costs more than all labels may, that is the only one.
     """
     found, hours, tried = [], hours_of(negatives), grid()
+    weight, lower = preferences.weights.get(label, 1.0), lowered(tried, preferences.margin)
     for way, f1 in f1s.items():
         counts = false_alarms(negatives, label, way, tried)
-        prices = prices_of(counts)
+        prices = (
+            prices_of(false_alarms(negatives, label, way, lower)) if preferences.margin else prices_of(counts)
+        )
         for price in np.unique(prices):
             within = np.flatnonzero(prices <= price) if prices[-1] <= allowed else np.array([prices.size - 1])
             best = within[f1[within] >= f1[within].max() - 1e-9]

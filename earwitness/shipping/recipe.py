@@ -52,10 +52,11 @@ from models.fit import repeat_exactly
 from models.network import Model, Network
 from models.pool import open_pool
 from models.recordings import Heap, Recording, read_heap
+from models.session import check_silence
 from models.train import EVEN_THRESHOLD, POOL, VARIETY_POOL, Job, Say, Trained, train
 from models.train_settings import TrainSettings
 from models.trigger import TriggerSettings, export_trigger, rule_of, train_trigger
-from schemas.model import ModelSpec, read_spec
+from schemas.model import MODEL_FILE, ModelSpec, read_spec
 
 FIGURES = "figures.json"
 TRIGGER, TRIGGER_VERSION = "earwitness-trigger", "1"
@@ -76,7 +77,7 @@ class Recipe:
     """Negatives that thresholds are chosen by."""
     testing: Mapping[str, Sequence[Entry]]
     """Negatives that only measure."""
-    per_hour: float = 2.0
+    per_hour: float = 3.0
     """False alarms an hour, over all labels, that thresholds are chosen for, on negatives that are harder
     than most places: a third of them is music, a seventh is generated noise."""
     evaluate: EvaluateSettings = field(default_factory=lambda: EvaluateSettings(passes=2, alarms=24))
@@ -274,6 +275,7 @@ def _trigger(
         told[fold] = asdict(gate.gated(pairs[fold], behind[fold], thresholds[fold]))
     threshold = gate.choose_threshold([pair for of_fold in pairs.values() for pair in of_fold])
     write_spec(rule_of(threshold), recipe.train.licence, shipped)
+    check_silence(shipped / MODEL_FILE, [threshold])
     main = read_entry(catalogue / recipe.train.name / recipe.train.version)
     speed = compare(main, Compressible(shipped, read_spec(shipped)), (noise_clip(main.spec),))
     export_ort(Compressible(shipped, read_spec(shipped)), shipped)
@@ -314,6 +316,9 @@ def _heard_by_both(
 ) -> tuple[list[gate.Pair], list[Heard]]:
     """Hear streams of a fold with its network and its trigger, and the fold's ambience with the trigger."""
     spec, trigger = trial.listener.spec, Listener.of(directory)
-    settings, rng = replace(recipe.evaluate, alarms=TRIGGER_ALARMS), np.random.default_rng([2, fold])
+    settings, rng = (
+        replace(recipe.evaluate, alarms=TRIGGER_ALARMS),
+        np.random.default_rng([recipe.evaluate.seed + 2, fold]),
+    )
     pairs = gate.hear_both(trial, trigger, choice.into(spec), settings, rng)
     return pairs, [trigger.hear_whole(behind.pcm, spec.sample_rate_hz) for behind in trial.backgrounds]

@@ -8,7 +8,13 @@ import pytest
 
 from earwitness.evaluation.events import Scene, event_f1
 from earwitness.evaluation.heard import Heard
-from earwitness.evaluation.thresholds import Choice, check_writable, choose_thresholds, write_choice
+from earwitness.evaluation.thresholds import (
+    Choice,
+    Preferences,
+    check_writable,
+    choose_thresholds,
+    write_choice,
+)
 from models.catalogue import find, names
 from schemas.errors import ConfigurationError
 from schemas.model import SPEC_FILE, read_spec
@@ -29,21 +35,33 @@ def negatives(dog: float, hours: int = 2) -> list[Heard]:
 
 
 def test_a_threshold_lies_between_what_should_and_should_not_be_heard() -> None:
-    choice = choose_thresholds(barks(0.8), negatives(0.6), 0.5, ways=[(1, 1)])
+    choice = choose_thresholds(barks(0.8), negatives(0.6), 0.5, preferences=Preferences(ways=[(1, 1)]))
     dog = choice.labels["dog"]
     assert 0.6 < dog.threshold <= 0.8
     assert (dog.event_f1, dog.false_alarms, choice.kept) == (1.0, 0, True)
     assert choice.macro_event_f1 == 1.0
 
 
+@pytest.mark.parametrize(("margin", "low", "high"), [(0.0, 0.6, 0.62), (1.0, 0.8, 0.98)])
+def test_a_margin_keeps_away_from_the_highest_score_that_was_counted(
+    margin: float, low: float, high: float
+) -> None:
+    preferences = Preferences(ways=[(1, 1)], margin=margin)
+    choice = choose_thresholds([*barks(0.62), *barks(0.98)], negatives(0.6), 0.5, preferences=preferences)
+    assert low < choice.labels["dog"].threshold <= high
+    assert choice.labels["dog"].false_alarms == 0
+
+
 def test_the_rate_goes_before_the_f1() -> None:
-    choice = choose_thresholds(barks(0.5), negatives(0.6), 0.5, ways=[(1, 1)])
+    choice = choose_thresholds(barks(0.5), negatives(0.6), 0.5, preferences=Preferences(ways=[(1, 1)]))
     assert choice.labels["dog"].threshold > 0.6
     assert choice.labels["dog"].event_f1 == 0.0
 
 
 def test_a_rate_that_allows_for_a_false_alarm_lets_one_through() -> None:
-    choice = choose_thresholds(barks(0.5), negatives(0.6, hours=2), 1.01, ways=[(1, 1)])
+    choice = choose_thresholds(
+        barks(0.5), negatives(0.6, hours=2), 1.01, preferences=Preferences(ways=[(1, 1)])
+    )
     assert choice.labels["dog"].threshold <= 0.5
     assert choice.labels["dog"].false_alarms_per_hour == pytest.approx(1.0, rel=1e-3)
 
@@ -67,14 +85,17 @@ def test_labels_share_what_is_allowed_so_that_most_is_heard(
     scenes, empty = two_labels()
     hours = sum(one.seconds for one in empty) / 3600
     choice = choose_thresholds(
-        scenes, empty, (allowed + 0.5) / hours, ways=[(1, 1)], weights={"rain": weight}
+        scenes,
+        empty,
+        (allowed + 0.5) / hours,
+        preferences=Preferences(ways=[(1, 1)], weights={"rain": weight}),
     )
     assert {label for label, of in choice.labels.items() if of.threshold <= 0.5} == heard_labels
     assert choice.kept
 
 
 def test_a_label_that_no_threshold_keeps_quiet_is_said_to_be_so() -> None:
-    choice = choose_thresholds(barks(0.8), negatives(1.0), 0.5, ways=[(1, 1)])
+    choice = choose_thresholds(barks(0.8), negatives(1.0), 0.5, preferences=Preferences(ways=[(1, 1)]))
     assert (choice.labels["dog"].threshold, choice.kept) == (0.99, False)
 
 
@@ -127,7 +148,7 @@ def test_without_negatives_nothing_can_be_chosen() -> None:
 
 
 def chosen(labels: tuple[str, ...]) -> Choice:
-    made = choose_thresholds(barks(0.8), negatives(0.6), 0.5, ways=[(2, 3)])
+    made = choose_thresholds(barks(0.8), negatives(0.6), 0.5, preferences=Preferences(ways=[(2, 3)]))
     dog = made.labels["dog"]
     return Choice(dict.fromkeys(labels, dog), 1.0, 0.0, 0.5, 2.0)
 
@@ -156,14 +177,16 @@ def test_a_model_without_a_spec_to_replace_is_refused_beforehand(tmp_path: Path)
 
 def test_every_threshold_above_the_chosen_one_keeps_to_the_share_too() -> None:
     flickers = [0.9 if at % 4 == 0 else 0.3 for at in range(19)]  # at 0.3 once for 10 s, at 0.9 five times
-    choice = choose_thresholds(barks(0.25), [heard([*flickers, *([0.0] * 7180)])], 4.0, ways=[(1, 1)])
+    choice = choose_thresholds(
+        barks(0.25), [heard([*flickers, *([0.0] * 7180)])], 4.0, preferences=Preferences(ways=[(1, 1)])
+    )
     dog = choice.labels["dog"]
     assert (dog.threshold > 0.9, dog.false_alarms, dog.event_f1, choice.kept) == (True, 0, 0.0, True)
 
 
 def test_a_label_that_is_always_on_is_a_false_alarm_for_each_10_s() -> None:
     always = [heard([1.0] * 7199)]
-    choice = choose_thresholds(barks(0.8), always, 10.0, ways=[(1, 1)])
+    choice = choose_thresholds(barks(0.8), always, 10.0, preferences=Preferences(ways=[(1, 1)]))
     dog = choice.labels["dog"]
     assert (dog.threshold, dog.false_alarms, choice.kept) == (0.99, 360, False)
 
@@ -173,7 +196,7 @@ def test_a_label_without_events_keeps_the_models_threshold_or_has_the_first_high
     highest: float, expected: float
 ) -> None:
     made = [heard([0.0] * 7199, rain=[*([0.05] * 7198), highest])]
-    choice = choose_thresholds(barks(0.8), made, 0.5, ways=[(1, 1)])
+    choice = choose_thresholds(barks(0.8), made, 0.5, preferences=Preferences(ways=[(1, 1)]))
     rain = choice.labels["rain"]
     assert (rain.threshold, rain.event_f1, choice.kept) == (expected, None, highest < 1.0)
 
@@ -181,7 +204,7 @@ def test_a_label_without_events_keeps_the_models_threshold_or_has_the_first_high
 def test_a_label_without_events_leaves_the_others_what_they_need() -> None:
     dogs = [*([0.0] * 20), 0.995] * 3
     made = [heard([*dogs, *([0.0] * 7136)], rain=[*([0.0] * 7198), 0.7])]
-    choice = choose_thresholds(barks(0.8), made, 3.01, ways=[(1, 1)])
+    choice = choose_thresholds(barks(0.8), made, 3.01, preferences=Preferences(ways=[(1, 1)]))
     assert (choice.labels["rain"].threshold, choice.labels["dog"].false_alarms, choice.kept) == (
         0.71,
         3,
@@ -192,12 +215,17 @@ def test_a_label_without_events_leaves_the_others_what_they_need() -> None:
 def test_a_models_threshold_that_is_not_among_those_tried_is_kept_as_it_is() -> None:
     made = heard([0.0] * 7199, rain=[0.05] * 7199)
     quiet = made.decided_by(made.spec.model_copy(update={"thresholds": {"dog": 0.5, "rain": 0.1234}}))
-    assert choose_thresholds(barks(0.8), [quiet], 0.5, ways=[(1, 1)]).labels["rain"].threshold == 0.1234
+    assert (
+        choose_thresholds(barks(0.8), [quiet], 0.5, preferences=Preferences(ways=[(1, 1)]))
+        .labels["rain"]
+        .threshold
+        == 0.1234
+    )
 
 
 def test_a_score_that_equals_a_threshold_reaches_it_as_it_does_live() -> None:
     scenes = [*barks(0.7), *barks(0.05)]
-    choice = choose_thresholds(scenes, negatives(0.69), 0.5, ways=[(1, 1)])
+    choice = choose_thresholds(scenes, negatives(0.69), 0.5, preferences=Preferences(ways=[(1, 1)]))
     decided = [Scene(s.truth, s.heard.decided_by(choice.into(s.heard.spec))) for s in scenes]
     assert choice.labels["dog"].threshold == 0.7
     assert event_f1(decided).macro == choice.macro_event_f1 == pytest.approx(2 / 3)
