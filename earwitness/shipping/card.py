@@ -16,8 +16,8 @@ LIMITS = """\
 - **At the thresholds that ship more than half of all sirens are missed, and one smoke alarm in four**: music
   and tones have driven them up. Lower them where a miss is worse than a false alarm. Phasers and sirens that
   wind up slowly are missed most; a kitchen timer's or an alarm clock's quick beeps may be a smoke alarm.
-- **Helicopters and crackling fire are hardly ever found in a background**, rain and the sea half of the time:
-  noise of many kinds sounds like them.
+- **Helicopters and crackling fire are hardly ever found in a background**, rain and the sea less than half of
+  the time: noise of many kinds sounds like them.
 - A temporal-three alarm pauses for 1.5 s: it may be found again after each pause, as a detection of its own.
   Join what lies less than 2 s apart.
 - The other classes were learned from about 30 recordings each. What is in none of the classes may still
