@@ -5,6 +5,7 @@ recordings in streams, heard by both ─── threshold ─── figures, of t
 """
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from earwitness.evaluation.evidence import NOISE, EvaluateSettings
-from earwitness.evaluation.gate import Gated, Pair, choose_threshold, gated, hear_both
+from earwitness.evaluation.gate import Gated, Pair, choose_threshold, gated, hear_both, hear_model
 from earwitness.evaluation.intervals import Share
 from earwitness.evaluation.listener import Listener
 from earwitness.evaluation.material import allowed, backgrounds
@@ -27,7 +28,7 @@ from models.export import write_spec
 from models.features import RATE_HZ
 from models.fit import repeat_exactly
 from models.pool import is_pool, open_pool
-from models.recordings import Heap, Recording, Sources, read_heap
+from models.recordings import Heap, Recording, Sources, folder_name, read_heap
 from models.session import check_silence
 from models.train import EVEN_THRESHOLD, POOL, VARIETY_POOL
 from models.train_settings import SETTINGS, check_name, folder_digest
@@ -41,6 +42,8 @@ from models.trigger import (
 )
 from schemas.errors import ConfigurationError
 from schemas.model import MODEL_FILE, Name, read_spec
+
+RUN = "the run folder of an `earwitness model train`"
 
 Tick = Callable[[float], None]
 """Told the loss after every step."""
@@ -87,19 +90,19 @@ def make_trigger(wanted: Wanted, settings: TriggerSettings, tick: Tick) -> Made:
 
     """
     repeat_exactly()
-    model, out = wanted.model, wanted.out
+    model, out = wanted.model, wanted.out.resolve()
     _check_out(model, out)
-    heap, lessons = _heap(wanted), windows_of(wanted.run, model, wanted.fold)
+    lessons, heap = windows_of(wanted.run, model, wanted.fold), _heap(wanted)
     chooses, measures = trials(model, heap, wanted.fold)
+    _check_found(chooses, settings.seed)
     network = read_trained(model)
     thresholds = {label: model.spec.thresholds[label] for label in model.spec.labels}
     trigger = train_trigger(lessons, network, thresholds, settings, lambda _, loss: tick(loss))
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".being-written-", dir=out.parent) as scratch:
-        beside = Path(scratch) / out.resolve().parent.name / out.resolve().name
+        beside = Path(scratch) / out.parent.name / out.name
         export_trigger(trigger, EVEN_THRESHOLD, model.spec.licence, beside)
         pairs = [_heard(trial, beside, settings.seed, n) for n, trial in enumerate((chooses, measures))]
-        _check_found(model, pairs[0])
         threshold = choose_threshold(pairs[0])
         check_silence(beside / MODEL_FILE, [threshold])
         entry = Entry(beside, write_spec(rule_of(threshold), model.spec.licence, beside))
@@ -122,7 +125,7 @@ def windows_of(run: Path, model: Entry, fold: int | None) -> list[Windows]:
 
     """
     if not is_pool(run / POOL):
-        raise ConfigurationError("--run", str(run), "the run folder of an `earwitness model train`")
+        raise ConfigurationError("--run", str(run), RUN)
     heard = model.spec.sample_rate_hz, model.spec.window_samples, model.spec.hop_samples
     if heard != (RATE_HZ, WINDOW_SAMPLES, HOP_SAMPLES):
         accepted = f"windows of {WINDOW_SAMPLES} samples, {HOP_SAMPLES} apart, at {RATE_HZ} Hz"
@@ -163,24 +166,29 @@ def _trial(model: Entry, listener: Listener, heap: Heap, fold: int | None, *, he
 
 
 def _check_out(model: Entry, out: Path) -> None:
-    if out.resolve() == model.directory.resolve() or (out.exists() and not out.is_dir()):
-        raise ConfigurationError("--out", str(out), "a directory that is not the model's own")
-    for part in (out.resolve().parent.name, out.resolve().name):
+    """Refuse a directory that cannot be written, or is the model's own."""
+    there = next(place for place in (out, *out.parents) if place.exists())
+    if out == model.directory.resolve() or not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigurationError("--out", str(out), "a directory that may be written and is not the model's")
+    for part in (out.parent.name, out.name):
         check_name(Name, "--out", part)
 
 
 def _heap(wanted: Wanted) -> Heap:
     """Read the recordings, which must be those of the run: else its folds mean something else."""
-    file = wanted.run / SETTINGS
-    if not file.is_file():
-        raise ConfigurationError("--run", str(wanted.run), "the run folder of an `earwitness model train`")
-    told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    for folder in wanted.sources.folders.values():
-        if folder_digest(folder) not in told["digests"].values():
-            raise ConfigurationError(
-                "--data, --ambience", str(folder), f"a folder that {wanted.run} is made of"
-            )
-    return read_heap(wanted.sources, told["classes"])
+    try:
+        told: dict[str, Any] = json.loads((wanted.run / SETTINGS).read_text(encoding="utf-8"))
+        made_of, digests, classes = told["sources"], told["digests"], told["classes"]
+        data = [digests[folder_name(Path(made_of["data"]))]]
+        ambience = [digests[folder_name(Path(folder))] for folder in made_of["ambience"]]
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise ConfigurationError("--run", str(wanted.run), RUN) from exc
+    given = [(wanted.sources.data, "--data", data)]
+    given += [(folder, "--ambience", ambience) for folder in wanted.sources.ambience]
+    for folder, option, known in given:
+        if folder_digest(folder) not in known:
+            raise ConfigurationError(option, str(folder), f"what {wanted.run} is made of, unchanged")
+    return read_heap(wanted.sources, classes)
 
 
 def _heard(trial: Trial, trigger: Path, seed: int, number: int) -> list[Pair]:
@@ -188,10 +196,13 @@ def _heard(trial: Trial, trigger: Path, seed: int, number: int) -> list[Pair]:
     return hear_both(trial, Listener.of(trigger), trial.listener.spec, settings, rng)
 
 
-def _check_found(model: Entry, pairs: Sequence[Pair]) -> None:
-    if not any(heard.found for heard, _ in pairs):
+def _check_found(chooses: Trial, seed: int) -> None:
+    """Refuse a model that detects nothing in what a threshold is to be chosen by."""
+    spec, settings = chooses.listener.spec, EvaluateSettings(seed=seed)
+    heard = hear_model(chooses, spec, settings, np.random.default_rng([seed, 0]))
+    if not any(one.found for _, one in heard):
         accepted = "thresholds at which the model detects something: `model evaluate --choose-thresholds`"
-        raise ConfigurationError("thresholds", dict(model.spec.thresholds), accepted)
+        raise ConfigurationError("thresholds", dict(spec.thresholds), accepted)
 
 
 def _of(recordings: Sequence[Recording], fold: int | None, *, held_out: bool) -> list[Row]:

@@ -149,7 +149,11 @@ def folder_digest(folder: Path) -> str:
         ConfigurationError: the table or a file cannot be read.
 
     """
+    files = sorted({row.path: row.file for row in read_labels(folder)}.items())
     digest = hashlib.sha256((folder / TABLE).read_bytes())
-    for path, file in sorted({row.path: row.file for row in read_labels(folder)}.items()):
-        digest.update(f"{path}\0{file_digest(file)}\n".encode())
+    for path, file in files:
+        try:
+            digest.update(f"{path}\0{file_digest(file)}\n".encode())
+        except OSError as exc:
+            raise ConfigurationError("data", str(file), f"a file that can be read: {exc.strerror}") from exc
     return digest.hexdigest()

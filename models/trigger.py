@@ -64,7 +64,8 @@ def train_trigger(
 ) -> Trigger:
     """Train a trigger on windows of pools; after `repeat_exactly`, always to the same weights.
 
-    Each window is as likely as any other. `thresholds` are in the order of the network's outputs.
+    Windows are drawn evenly, but `SILENT` of each batch, those nearest to the beginning of the first pool,
+    give way to silence. `thresholds` are in the order of the network's outputs.
     """
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)

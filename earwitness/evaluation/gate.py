@@ -3,7 +3,7 @@
 A window that the trigger does not let through counts as one that the model gave no score worth naming.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from earwitness.evaluation.intervals import Share, share
 from earwitness.evaluation.listener import Listener
 from earwitness.evaluation.material import recorded
 from earwitness.evaluation.robustness import Trial
-from models.scenes.streams import draw_alarms, draw_streams
+from models.scenes.streams import Stream, draw_alarms, draw_streams
 from schemas.model import ModelSpec
 
 Pair = tuple[Heard, Heard]
@@ -43,17 +43,26 @@ def hear_both(
         ConfigurationError: a recording cannot be read.
 
     """
+    return [
+        (heard, trigger.hear_whole(stream.pcm, stream.rate_hz))
+        for stream, heard in hear_model(trial, spec, settings, rng)
+    ]
+
+
+def hear_model(
+    trial: Trial, spec: ModelSpec, settings: EvaluateSettings, rng: np.random.Generator
+) -> Iterator[tuple[Stream, Heard]]:
+    """Hear the streams of `hear_both` with the model alone, one by one.
+
+    Raises:
+        ConfigurationError: a recording cannot be read.
+
+    """
     rate_hz = spec.sample_rate_hz
     events = recorded(trial.known, rate_hz, settings.most_stream_recordings, rng)
     events += list(draw_alarms(rng, alarm_labels(spec), settings.alarms, rate_hz))
-    streams = draw_streams(rng, events, trial.backgrounds, replace(settings.streams, rate_hz=rate_hz))
-    return [
-        (
-            trial.listener.hear_whole(stream.pcm, rate_hz).decided_by(spec),
-            trigger.hear_whole(stream.pcm, rate_hz),
-        )
-        for stream in streams
-    ]
+    for stream in draw_streams(rng, events, trial.backgrounds, replace(settings.streams, rate_hz=rate_hz)):
+        yield stream, trial.listener.hear_whole(stream.pcm, rate_hz).decided_by(spec)
 
 
 def gated(sounds: Sequence[Pair], backgrounds: Sequence[Heard], threshold: float) -> Gated:

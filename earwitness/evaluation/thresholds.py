@@ -10,7 +10,7 @@ event keeps the model's own threshold and m of n, or has the first threshold, an
 which it stays within an equal share, or less where the others need more. What lasts is a false alarm for each
 10 s that it has begun: a label that is always on is no single one.
 
-Pass only what the model never learned from: a network's scores on its own training data say nothing. Several
+Pass only what the model never learned from: its scores on its own training data are too good. Several
 networks of one cross-validation may be given together, each with what it had not heard.
 """
 
@@ -23,7 +23,15 @@ import numpy as np
 
 from earwitness.evaluation.events import EventSettings, Scene
 from earwitness.evaluation.heard import Heard, hours_of
-from earwitness.evaluation.threshold_grid import Grid, event_f1s, false_alarms, grid, lowered, prices_of
+from earwitness.evaluation.threshold_grid import (
+    Counts,
+    Grid,
+    event_f1s,
+    false_alarms,
+    grid,
+    lowered,
+    prices_of,
+)
 from models.catalogue import CATALOGUE
 from schemas.errors import ConfigurationError
 from schemas.model import SPEC_FILE, ModelSpec, MOfN, read_spec
@@ -191,7 +199,7 @@ def _choose(
     }
     least = sum(of[0].price for of in options.values())
     share = min(allowed / len(spec.labels), max(0, allowed - least) / max(1, len(silent)))
-    chosen = {label: _choose_silent(negatives, label, ways, share, hours) for label in silent}
+    chosen = {label: _choose_silent(negatives, label, preferences, share) for label in silent}
     left = allowed - sum(of.false_alarms for of in chosen.values())
     chosen |= _share_out(options, left)
     known = [of.event_f1 for of in chosen.values() if of.event_f1 is not None]
@@ -201,19 +209,28 @@ def _choose(
 
 
 def _choose_silent(
-    negatives: Sequence[Heard], label: str, ways: Sequence[MOfN], share: float, hours: float
+    negatives: Sequence[Heard], label: str, preferences: Preferences, share: float
 ) -> LabelChoice:
     """Choose for a label without events: its own threshold and m of n, if that stays within a share."""
-    spec = negatives[0].spec
+    spec, hours = negatives[0].spec, hours_of(negatives)
     own, choices = spec.thresholds[label], []
     tried = np.union1d(grid(), [own])
-    for way in dict.fromkeys([spec.m_of_n_of(label), *ways]):
-        counts = false_alarms(negatives, label, way, tried)
-        within = np.flatnonzero((prices_of(counts) <= share) & (tried >= own))
+    for way in dict.fromkeys([spec.m_of_n_of(label), *preferences.ways]):
+        counts, prices = _counted(negatives, label, way, tried, preferences.margin)
+        within = np.flatnonzero((prices <= share) & (tried >= own))
         at = int(within[0]) if within.size else counts.size - 1
         count = int(counts[at])
         choices.append((bool(within.size), LabelChoice(*way, float(tried[at]), None, count, count / hours)))
     return max(choices, key=lambda of: of[0])[1]
+
+
+def _counted(
+    negatives: Sequence[Heard], label: str, way: MOfN, tried: Grid, margin: float
+) -> tuple[Counts, Counts]:
+    """Return the false alarms of thresholds, and their prices."""
+    counts = false_alarms(negatives, label, way, tried)
+    lower = false_alarms(negatives, label, way, lowered(tried, margin)) if margin else counts
+    return counts, prices_of(lower)
 
 
 def _options(
@@ -228,19 +245,15 @@ def _options(
     Of an m of n with which even the highest threshold costs more than all labels may, that is the only one.
     """
     found, hours, tried = [], hours_of(negatives), grid()
-    weight, lower = preferences.weights.get(label, 1.0), lowered(tried, preferences.margin)
     for way, f1 in f1s.items():
-        counts = false_alarms(negatives, label, way, tried)
-        prices = (
-            prices_of(false_alarms(negatives, label, way, lower)) if preferences.margin else prices_of(counts)
-        )
+        counts, prices = _counted(negatives, label, way, tried, preferences.margin)
         for price in np.unique(prices):
             within = np.flatnonzero(prices <= price) if prices[-1] <= allowed else np.array([prices.size - 1])
             best = within[f1[within] >= f1[within].max() - 1e-9]
             at = int(best[best.size // 2])
             count, value = int(counts[at]), float(f1[at])
             choice = LabelChoice(*way, float(tried[at]), value, count, count / hours)
-            found.append(_Option(choice, weight * value, int(prices[at])))
+            found.append(_Option(choice, preferences.weights.get(label, 1.0) * value, int(prices[at])))
     options: list[_Option] = []
     for option in sorted(found, key=lambda of: (of.price, -of.worth)):
         if not options or option.worth > options[-1].worth + 1e-9:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import soundfile
 from typer.testing import CliRunner
 
 from earwitness.cli import app
-from earwitness.triggering import trials, windows_of
+from earwitness.triggering import Wanted, make_trigger, trials, windows_of
 from models.compress.entry import Entry
 from models.pool import make_pool
 from models.recordings import Sources, read_heap
@@ -18,6 +19,7 @@ from models.session import open_session, score
 from models.stage import Shares, Stage, StageSettings
 from models.train import POOL
 from models.train_settings import TrainSettings, claim
+from models.trigger import TriggerSettings
 from schemas.errors import ConfigurationError
 from schemas.model import MODEL_FILE, SPEC_FILE, ModelSpec, file_digest, read_spec
 
@@ -75,32 +77,73 @@ def test_nothing_of_the_fold_that_measures_is_learned_or_chosen_by(
     assert {row.fold for row in measures.entries} == {2}
 
 
+def never(_: float) -> None:
+    """Stand for the progress of what must not begin."""
+    raise AssertionError("something was learned")
+
+
 @pytest.mark.parametrize(
-    ("more", "named"),
+    ("option", "given_as"),
     [
-        (["--fold", "7"], "--fold"),
-        (["--run", "."], "--run"),
-        (["--ambience", "{data}/../other"], "--data, --ambience"),
-        (["--out", "{model}"], "--out"),
-        (["--out", "{data}/labels.csv"], "--out"),
-        (["--out", "no name/1"], "--out"),
+        ("--run", {"run": "{data}"}),
+        ("--data", {"data": "{other}"}),
+        ("--ambience", {"ambience": "{other}"}),
+        ("--out", {"out": "{model}"}),
+        ("--out", {"out": "{data}/labels.csv"}),
+        ("--out", {"out": "{data}/labels.csv/edge/1"}),
+        ("--out", {"out": "{tmp}/no name/1"}),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_learned(
-    more: list[str], named: str, entry: Entry, data: Path, run: Path, tmp_path: Path
+    option: str, given_as: dict[str, str], entry: Entry, data: Path, run: Path, tmp_path: Path
 ) -> None:
-    other = data.parent / "other"
-    if not other.exists():
-        shutil.copytree(data, other)
-        table = other / "labels.csv"
-        table.write_text(table.read_text().replace(",1\n", ",3\n"), encoding="utf-8")
-    more = [part.format(data=data, model=entry.directory) for part in more]
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    table = other / "labels.csv"
+    table.write_text(table.read_text().replace(",1\n", ",3\n"), encoding="utf-8")
+    places = {"data": data, "other": other, "model": entry.directory, "tmp": tmp_path}
+    named = {name: Path(text.format(**places)) for name, text in given_as.items()}
+    sources = Sources(named.get("data", data), tuple(named[key] for key in ["ambience"] if key in named))
+    wanted = Wanted(entry, named.get("run", run), sources, 2, named.get("out", tmp_path / "edge" / "1"))
     before = entry.file.read_bytes()
-    result = CliRunner().invoke(app, given(entry, run, data, tmp_path / "edge" / "1", *more))
-    assert isinstance(result.exception, ConfigurationError), result.output
-    assert named in str(result.exception)
+    with pytest.raises(ConfigurationError) as refused:
+        make_trigger(wanted, TriggerSettings(steps=20), never)
+    assert option in str(refused.value)
     assert not (tmp_path / "edge").exists()
     assert entry.file.read_bytes() == before
+
+
+def test_a_fold_that_is_not_there_or_a_folder_without_a_table_is_refused(
+    entry: Entry, data: Path, run: Path, tmp_path: Path
+) -> None:
+    for sources, fold, named in ((Sources(data), 7, "--fold"), (Sources(tmp_path), 2, "labels.csv")):
+        wanted = Wanted(entry, run, sources, fold, tmp_path / "edge" / "1")
+        with pytest.raises(ConfigurationError, match=named):
+            make_trigger(wanted, TriggerSettings(steps=20), never)
+
+
+def test_ambience_is_that_of_the_run_and_of_the_fold(entry: Entry, data: Path, tmp_path: Path) -> None:
+    """One file for each fold; what measures is not what chooses."""
+    rooms, rng = tmp_path / "rooms", np.random.default_rng(3)
+    rooms.mkdir()
+    for number in (1, 2):
+        soundfile.write(rooms / f"{number}.wav", rng.integers(-300, 300, 48_000).astype(np.int16), 16_000)
+    (rooms / "labels.csv").write_text("path,label\n1.wav,room\n2.wav,room\n", encoding="utf-8")
+    sources = Sources(data, (rooms,))
+    chooses, measures = trials(entry, read_heap(sources), 2)
+    for trial, number in ((chooses, 1), (measures, 2)):
+        pcm, _ = soundfile.read(rooms / f"{number}.wav", dtype="int16")
+        [behind] = trial.backgrounds
+        assert np.array_equal(behind.pcm, pcm)
+    run, stage = tmp_path / "run", StageSettings(shares=Shares(0.4, 0.2, 0.2, 0.2, 0.0))
+    claim(TrainSettings(sources, run))
+    make_pool(Stage(read_heap(sources), stage), None, 200, 0, run / POOL, lambda _: None)
+    settings = TriggerSettings(shape="small", steps=20)
+    made = make_trigger(Wanted(entry, run, sources, 2, tmp_path / "edge" / "1"), settings, lambda _: None)
+    assert made.background == "ambience"
+    assert made.figures.rejected.all == 5
+    with pytest.raises(ConfigurationError, match="--ambience"):
+        make_trigger(Wanted(entry, run, Sources(data, (data,)), 2, tmp_path / "edge" / "2"), settings, never)
 
 
 @pytest.mark.parametrize(
