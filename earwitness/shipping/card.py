@@ -13,9 +13,9 @@ LIMITS = """\
 - It is **not certified for life safety** and must not stand in for a listed alarm, or for a person.
 - **Smoke alarms and sirens were learned from generated sound only**, and measured on sound from a second
   generator. No recorded alarm was there to learn from or to test on.
-- **At the thresholds that ship more than half of all sirens are missed, and one smoke alarm in four**: music
-  and tones have driven them up. Lower them where a miss is worse than a false alarm. Phasers and sirens that
-  wind up slowly are missed most; a kitchen timer's or an alarm clock's quick beeps may be a smoke alarm.
+- **At the thresholds that ship half of all sirens are missed, and one smoke alarm in six**: music and tones
+  have driven them up. Lower them where a miss is worse than a false alarm. Phasers and sirens that wind up
+  slowly are missed most; a kitchen timer's or an alarm clock's quick beeps may be a smoke alarm.
 - **Helicopters and crackling fire are hardly ever found in a background**, rain and the sea less than half of
   the time: noise of many kinds sounds like them.
 - A temporal-three alarm pauses for 1.5 s: it may be found again after each pause, as a detection of its own.

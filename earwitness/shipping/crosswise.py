@@ -33,10 +33,13 @@ VALIDATION_SNR_DB = (-3.0, 12.0)
 AUDIBLE = 0.03
 """Of an alert's peak: 30 dB below it."""
 PREFERENCES = Preferences(
-    ways=tuple(way for way in WAYS if way[0] > 1), weights=dict.fromkeys(ALERTS, 3.0), margin=0.5
+    ways=tuple((m, n) for m, n in WAYS if m > 1 and n <= 4),
+    weights=dict.fromkeys(ALERTS, 9.0),
+    margin=0.3,
 )
-"""To miss an alarm is worse than to miss a dog. A single window is never enough. The margin: at 2 an hour the
-network had 12 an hour in packages of negatives that were left out of choosing, with it 8."""
+"""To miss an alarm is worse than to miss a dog. A single window is never enough, and a memory of more than
+four lets a detection outlast its sound. The margin: a network had several times the false alarms that it was
+chosen for in packages of negatives that were left out of choosing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import pytest
-
 from earwitness.evaluation.events import Scene
 from earwitness.evaluation.evidence import EvaluateSettings, Evidence
 from earwitness.evaluation.heard import Heard
@@ -45,7 +43,11 @@ def test_each_network_counts_its_own_false_alarms() -> None:
 
 
 def test_the_thresholds_that_ship_are_chosen_by_all_folds_and_the_false_alarms_of_what_ships() -> None:
-    assert choose([fold(0.9), fold(0.9)], empty(0.8), 1.0, SETTINGS).thresholds["dog"] == pytest.approx(0.92)
+    chosen = choose([fold(0.9), fold(0.9)], empty(0.8), 1.0, SETTINGS)
+    assert 0.8 < chosen.thresholds["dog"] <= 0.97
+    assert chosen.labels["dog"].false_alarms == 0
+    higher = choose([fold(0.9), fold(0.9)], empty(0.9), 1.0, SETTINGS)
+    assert chosen.thresholds["dog"] < higher.thresholds["dog"]
 
 
 def test_every_fold_is_decided_by_its_own_choice() -> None:
