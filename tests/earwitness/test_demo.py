@@ -2,17 +2,21 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from earwitness.demo import TOLERANCE_S, Heard, Verdict, compare
+from earwitness.evaluation.listener import Listener
 from earwitness.watch import Published
-from producers.sources.scene import Event
+from models.catalogue import find
+from producers.sources.scene import Event, Scene
 from schemas.detection import Detection, DetectionState
 from tests.processors.test_publish import ACTIVE
 
 SIREN = Event("siren", 4.0, 12.0)
 ALARM = Event("smoke_alarm", 16.0, 24.0)
 EDGE = 0.001
+LATEST_S = 1.5
 
 
 def published(detection: Detection, latency_ms: float = 25.0) -> Published:
@@ -84,3 +88,18 @@ def test_latency_is_that_of_beginnings_only() -> None:
     heard.add(published(replace(ACTIVE, id="next", continued=True), latency_ms=9.0))
     heard.add(published(replace(ACTIVE, state=DetectionState.ENDED), latency_ms=400.0))
     assert heard.latencies_ms == [25.0]
+
+
+@pytest.mark.parametrize("name", ["earwitness-small/2", "earwitness-small-int8/2"])
+def test_the_models_that_ship_find_all_that_the_demo_plays_and_nothing_else(name: str) -> None:
+    scene, listener = Scene(), Listener.of(find(name))
+    pcm = np.concatenate(list(scene.blocks()))[:, 0]
+    heard = listener.hear_whole(pcm, scene.sample_rate_hz)
+    verdicts, false = compare(list(scene.truth), [(f.label, f.start_s, f.end_s) for f in heard.found])
+    assert [verdict.event for verdict in verdicts if verdict.heard_s is None] == []
+    assert false == []
+    lasts = {
+        event.label: [one.end_s for one in scene.truth if one.label == event.label] for event in scene.truth
+    }
+    late = [f for f in heard.found if not any(0 <= f.end_s - end <= LATEST_S for end in lasts[f.label])]
+    assert [f for f in late if f.label == "siren"] == [], "a detection may not outlast its sound for long"
