@@ -82,8 +82,9 @@ def _prompts(language: str, folder: str, licence: str = "CC-BY-SA-3.0", every: i
 
 
 def _music(name: str, licence: str, folder: str, pattern: str = "") -> SoundPackage:
-    """Return the music of a package."""
-    return SoundPackage(name, licence, folder, MUSIC, pattern)
+    """Return the music of a package; what is named after a class may well begin with its sound."""
+    named = f"(?i){BY_NAME[AMBIGUOUS].pattern}"
+    return SoundPackage(name, licence, folder, MUSIC, pattern, doubtful=named)
 
 
 HELD_OUT = (
@@ -161,7 +162,13 @@ TRAINING = (
     _music("torus-trooper-data", "BSD-2-Clause", "games/torus-trooper/sounds/musics"),
     _music("tumiki-fighters-data", "BSD-2-Clause", "games/tumiki-fighters/sounds", "[.]ogg$"),
     SoundPackage("tuxtype-data", "GPL-2", "tuxtype"),
-    SoundPackage("wesnoth-1.16-data", "GPL-2+", "games/wesnoth/1.16/data", doubtful="ambient/(morning|ship)"),
+    SoundPackage(
+        "wesnoth-1.16-data",
+        "GPL-2+",
+        "games/wesnoth/1.16/data",
+        pattern="^(?!core/music/)",
+        doubtful="ambient/(morning|ship)",
+    ),
     _music("wesnoth-1.16-music", "GPL-2+", "games/wesnoth/1.16/data/core/music"),
     SoundPackage("wordwarvi-sound", "CC-BY-SA-3.0", "wordwarvi/sounds"),
     _music("xmoto-data", "GPL-2+", "games/xmoto/Textures/Musics"),

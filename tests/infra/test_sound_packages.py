@@ -1,6 +1,8 @@
 """The lists of packages keep apart what is measured on and what is trained on, and names tell labels."""
 
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +56,22 @@ def test_no_file_is_taken_twice_from_a_package() -> None:
         for one, other in itertools.combinations(packages, 2):
             if one.name == other.name:
                 assert one.folder != other.folder or one.pattern != other.pattern
+
+
+def test_what_lies_in_the_folder_of_another_package_is_not_taken_twice() -> None:
+    for packages in PACKAGES.values():
+        for outer, inner in itertools.permutations(packages, 2):
+            if inner.folder.startswith(f"{outer.folder}/"):
+                path = f"{inner.folder.removeprefix(f'{outer.folder}/')}/theme.ogg"
+                assert not re.search(outer.pattern, path), (outer.name, inner.name)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"), [("Beach.ogg", AMBIGUOUS), ("foxrun.ogg", AMBIGUOUS), ("a.ogg", MUSIC)]
+)
+def test_music_that_is_named_after_a_class_is_no_negative(tmp_path: Path, name: str, label: str) -> None:
+    package = next(one for one in TRAINING if one.name == "extremetuxracer-data")
+    assert package.label_of(tmp_path / "usr" / "share" / package.folder / name, tmp_path) == label
 
 
 def test_every_licence_allows_changes_and_sale() -> None:
