@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from models.backgrounds import NOTHING, draw_background
 from models.dataset import PCM, TABLE, Entry, read_labels, read_pcm, to_pcm
 from models.features import RATE_HZ
-from models.generate import ALERTS, NOTHING, draw_alert, draw_background
+from models.generate import ALERTS, draw_alert
 from schemas.errors import ConfigurationError
 
 AMBIGUOUS = frozenset({"ambiguous", "thunderstorm"})
@@ -132,7 +133,7 @@ def read_heap(sources: Sources, classes: Sequence[str] | None = None) -> Heap:
 
 
 def with_generated(heap: Heap, count: int, folder: Path) -> Heap:
-    """Add `count` generated sounds of 6 s: an alert, the other alert, a background, in turn.
+    """Add `count` generated sounds of 6 s: an alert, the other alert, two backgrounds, in turn.
 
     They are written to the folder, or read from it where they are already there.
     """
@@ -153,7 +154,7 @@ def without_folds(recordings: Iterable[Recording], held_out: Collection[int]) ->
 
 def _generate(alerts: Sequence[str], count: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    rng, turn, lines = np.random.default_rng(0), [*alerts, NOTHING], ["path,label,licence"]
+    rng, turn, lines = np.random.default_rng(0), [*alerts, NOTHING, NOTHING], ["path,label,licence"]
     for number in range(count):
         label = turn[number % len(turn)]
         sound = draw_background(rng, GENERATED_S) if label == NOTHING else draw_alert(rng, label, GENERATED_S)

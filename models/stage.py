@@ -1,7 +1,7 @@
 """Recordings and generated sounds -> windows of mixed streams, with the truth about each.
 
     background  ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~     of the same fold, of none, or generated
-    events          ▐dog_bark▌   ▐▐▐smoke_alarm▐▐▐▐     at 0 to 30 dB of SNR where they sound, in any order
+    events          ▐dog_bark▌   ▐▐▐smoke_alarm▐▐▐▐     at -8 to 22 dB of SNR where they sound, in any order
     window              ├───────┤                       dog_bark 0.4 s, smoke_alarm 0.3 s: both are true
 
 A stream is made of recordings of one fold only, and of what belongs to no fold, so that a network that is
@@ -38,11 +38,12 @@ PULL = 0.3
 class Shares:
     """How the windows are made up; they sum to 1."""
 
-    alone: float = 0.22
+    alone: float = 0.20
     pair: float = 0.09
-    stream: float = 0.40
-    nothing: float = 0.12
-    variety: float = 0.17
+    stream: float = 0.37
+    nothing: float = 0.10
+    variety: float = 0.14
+    generated: float = 0.10
 
     def draw(self, rng: Rng) -> str:
         """Draw a kind of window."""
@@ -92,7 +93,7 @@ class Stage:
         self._labelled = [_load(r) for r in heap.labelled]
         self._backgrounds = [_load(r) for r in heap.backgrounds]
         self._alerts = [_load(r) for r in heap.alerts]
-        self._generated = [_load(r) for r in heap.generated]
+        self._generated_sounds = [_load(r) for r in heap.generated]
         self._any = [_load(r) for r in heap.variety]
         self._plain = [one for one in self._any if one.recording.label not in AMBIGUOUS]
         self._by_label = _by_label(self._any)
@@ -102,6 +103,7 @@ class Stage:
             "stream": self._stream,
             "nothing": self._nothing,
             "variety": self._variety if self._any else self._stream,
+            "generated": self._generated if self._generated_sounds else self._stream,
         }
 
     def draw(self, rng: Rng) -> tuple[Sound, Truth]:
@@ -149,6 +151,10 @@ class Stage:
             sound = _at_rms(sound) + _at_rms(self._excerpt(rng, other)) * _gain(rng.uniform(-15.0, 0.0))
         return sound, replace(self._truth({}, None), known=known)
 
+    def _generated(self, rng: Rng) -> tuple[Sound, Truth]:
+        """Cut a window out of a generated sound that is nothing, of no fold: every network may mine it."""
+        return self._excerpt(rng, _pick(rng, self._generated_sounds)), self._truth({}, None)
+
     def _pick_any(self, rng: Rng) -> _Loaded:
         """Pick a label first: there are more spoken words than anything else."""
         kinds = list(self._by_label.values())
@@ -173,8 +179,8 @@ class Stage:
             return self._excerpt(rng, _pick(rng, here))
         if kind < 0.75 and self._plain:
             return self._excerpt(rng, _pick(rng, self._plain))
-        if self._generated:
-            return self._excerpt(rng, _pick(rng, self._generated))
+        if self._generated_sounds:
+            return self._excerpt(rng, _pick(rng, self._generated_sounds))
         return np.zeros(WINDOW_SAMPLES, np.float32)
 
     def _excerpt(self, rng: Rng, chosen: _Loaded, samples: int = WINDOW_SAMPLES) -> Sound:

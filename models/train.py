@@ -40,7 +40,7 @@ LARGEST_FOLD = 2**15 - 1
 """Folds of windows are kept as int16."""
 CURVE = "curve.json"
 POOL, VARIETY_POOL, PRETRAINED = "pool", "variety-pool", "pretrained"
-ONLY_VARIETY = Shares(alone=0.0, pair=0.0, stream=0.0, nothing=0.0, variety=1.0)
+ONLY_VARIETY = Shares(alone=0.0, pair=0.0, stream=0.0, nothing=0.0, variety=1.0, generated=0.0)
 
 Say = Callable[[str, int, int, float], None]
 """Told what is being done, how many steps of how many are done, and the loss, or not a number."""

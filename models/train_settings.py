@@ -53,8 +53,8 @@ class TrainSettings:
     pretrain_steps: int = 5000
     """On the variety alone, once for all trainings; 0 for none."""
     pretrain_windows: int = 40_000
-    generated: int = 3000
-    """Sounds that are generated to train on."""
+    generated: int = 4000
+    """Sounds that are generated to train on: half of them are nothing."""
     variety: int = 1800
     """Recordings of the variety that are mixed anew in every step, of each of its labels as many."""
     processes: int = 1

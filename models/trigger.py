@@ -64,8 +64,8 @@ def train_trigger(
 ) -> Trigger:
     """Train a trigger on windows of pools; after `repeat_exactly`, always to the same weights.
 
-    Windows are drawn evenly, but `SILENT` of each batch, those nearest to the beginning of the first pool,
-    give way to silence. `thresholds` are in the order of the network's outputs.
+    Windows are drawn evenly; `SILENT` of each batch are silence. `thresholds` are in the order of the
+    network's outputs.
     """
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
@@ -81,9 +81,9 @@ def train_trigger(
     weight = torch.tensor(settings.missed)
     trigger.train()
     for step in range(settings.steps):
-        chosen = np.sort(rng.integers(len(targets), size=settings.batch))
-        power, wanted = _power(lessons, ends, chosen), targets[chosen]
-        power[:SILENT], wanted[:SILENT] = 0.0, 0.0
+        chosen = np.sort(rng.integers(len(targets), size=settings.batch - SILENT))
+        power = nn.functional.pad(_power(lessons, ends, chosen), (0, 0, 0, 0, 0, SILENT))
+        wanted = nn.functional.pad(targets[chosen], (0, SILENT))
         logits = trigger.network(pool_features(power))[:, 0]
         loss = nn.functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight)
         optimiser.zero_grad()

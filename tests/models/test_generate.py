@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from models.backgrounds import BACKGROUNDS, _whistle, draw_background
 from models.features import RATE_HZ
-from models.generate import _BACKGROUNDS, ALERTS, at_peak, coloured, draw_alert, draw_background
+from models.generate import ALERTS, draw_alert
+from models.music import _pattern
+from models.tones import at_peak, coloured
 
 
 @pytest.mark.parametrize("label", ALERTS)
@@ -59,7 +62,7 @@ def spread(sound: np.ndarray) -> float:
 def test_no_steady_tone_slides_as_a_siren_does() -> None:
     rng, checked = np.random.default_rng(7), 0
     for _ in range(40):
-        sound = at_peak(_BACKGROUNDS["steady tones"](rng, 4 * RATE_HZ))
+        sound = at_peak(BACKGROUNDS["steady tones"](rng, 4 * RATE_HZ))
         if spread(sound) < 0.1:  # a tone, not the noise that is left without one
             checked += 1
             assert len(set(np.round(pitches_hz(sound) / 20.0))) < 6  # of two tones now one is louder
@@ -70,8 +73,31 @@ def test_insects_do_not_sing_at_the_pitch_of_a_sounder() -> None:
     rng = np.random.default_rng(8)
     hz = np.fft.rfftfreq(4 * RATE_HZ, 1 / RATE_HZ)
     for _ in range(30):
-        spectrum = np.abs(np.fft.rfft(_BACKGROUNDS["insects"](rng, 4 * RATE_HZ)))
+        spectrum = np.abs(np.fft.rfft(BACKGROUNDS["insects"](rng, 4 * RATE_HZ)))
         assert hz[1200 * 4 + spectrum[1200 * 4 :].argmax()] > 3700.0
+
+
+def test_no_pattern_of_music_beeps_at_the_pitch_of_a_piezo() -> None:
+    rng = np.random.default_rng(9)
+    for _ in range(30):
+        root, scale = rng.uniform(80.0, 240.0), rng.choice(12, 5, replace=False)
+        sound = _pattern(rng, 4 * RATE_HZ, rng.uniform(0.08, 0.25), root, scale)
+        assert np.median(pitches_hz(sound)) < 2000.0
+
+
+def test_a_hum_is_of_the_mains_and_its_harmonics() -> None:
+    rng = np.random.default_rng(10)
+    for _ in range(20):
+        loudest_hz = np.median(pitches_hz(BACKGROUNDS["hum"](rng, 4 * RATE_HZ), seconds=1.0))
+        harmonics = [(loudest_hz / mains, round(loudest_hz / mains)) for mains in (50.0, 60.0)]
+        # mains are up to 0.5 % off, and a second tells pitches 1 Hz apart
+        assert min(abs(at - k) - 0.006 * k for at, k in harmonics) < 0.02
+
+
+def test_whistles_do_not_fold_back_into_the_band() -> None:
+    rising = _whistle(np.linspace(6000.0, 10_000.0, 1600))
+    assert np.abs(rising[:400]).max() > 0.1
+    assert not rising[800:].any()
 
 
 def test_noise_falls_by_the_slope_asked_for() -> None:

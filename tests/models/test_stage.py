@@ -18,7 +18,7 @@ def _heap(tmp_path: Path) -> Heap:
 
 def only(kind: str) -> StageSettings:
     """Return settings under which one kind of window is drawn."""
-    none = dict.fromkeys(("alone", "pair", "stream", "nothing", "variety"), 0.0)
+    none = dict.fromkeys(Shares.__slots__, 0.0)
     return StageSettings(shares=Shares(**(none | {kind: 1.0})))
 
 
@@ -28,7 +28,7 @@ def test_the_same_seed_gives_the_same_windows(heap: Heap) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["alone", "pair", "stream", "nothing", "variety"])
+@pytest.mark.parametrize("kind", Shares.__slots__)
 def test_windows_are_a_second_long_and_within_full_scale(heap: Heap, kind: str) -> None:
     stage, rng = Stage(heap, only(kind)), np.random.default_rng(2)
     for _ in range(10):
@@ -47,10 +47,21 @@ def test_a_recording_alone_is_its_class_and_of_its_fold(heap: Heap) -> None:
         assert truth.fold in (1, 2)
 
 
-def test_what_is_in_nothing_is_known_to_be_nothing(heap: Heap) -> None:
-    stage, rng = Stage(heap, only("nothing")), np.random.default_rng(4)
+@pytest.mark.parametrize("kind", ["nothing", "generated"])
+def test_what_is_in_nothing_is_known_to_be_nothing(heap: Heap, kind: str) -> None:
+    stage, rng = Stage(heap, only(kind)), np.random.default_rng(4)
     truths = [stage.draw(rng)[1] for _ in range(10)]
     assert all(truth.known and not truth.targets.any() for truth in truths)
+
+
+def test_what_is_generated_to_be_nothing_belongs_to_no_fold(heap: Heap) -> None:
+    stage, rng = Stage(heap, only("generated")), np.random.default_rng(8)
+    assert {stage.draw(rng)[1].fold for _ in range(5)} == {None}
+
+
+def test_without_generated_sounds_streams_take_their_place(heap: Heap) -> None:
+    stage, rng = Stage(replace(heap, generated=()), only("generated")), np.random.default_rng(9)
+    assert any(stage.draw(rng)[1].targets.any() for _ in range(20))
 
 
 def test_ambiguous_sounds_are_not_known_to_be_nothing(heap: Heap) -> None:

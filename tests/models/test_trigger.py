@@ -52,6 +52,19 @@ def test_it_lets_through_what_the_network_hears_in_any_of_its_pools_and_nothing_
     assert float(said[0].min()) > float(said[1].max())
 
 
+def test_silence_is_not_let_through_where_the_network_hears_something_everywhere() -> None:
+    network = Loud(2, ((4, 1, (1, 1)),))
+    pool = pool_of(8.0, -8.0, 3)
+    settings = TriggerSettings(shape="small", steps=60, batch=32, learning_rate=5e-3)
+    trigger = train_trigger(
+        [(pool, np.arange(WINDOWS))], network, {"low": 0.5, "never": 0.5}, settings, lambda *_: None
+    )
+    windows = torch.cat([pool.power_of(np.arange(WINDOWS)), torch.zeros(1, FRAMES, BANDS)])
+    with torch.inference_mode():
+        said = torch.sigmoid(trigger.network(pool_features(windows)))[:, 0]
+    assert float(said[-1]) < 0.2 < 0.5 < float(said[:-1].min())
+
+
 def test_of_several_pools_each_window_keeps_its_own_target() -> None:
     network = Loud(2, ((4, 1, (1, 1)),))
     thresholds = {"low": 0.5, "never": 0.5}

@@ -28,7 +28,7 @@ from schemas.model import MODEL_FILE, SPEC_FILE, ModelSpec, file_digest, read_sp
 def _run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run folder with windows of the recordings alone."""
     run, sources = tmp_path_factory.mktemp("run"), Sources(data)
-    settings = StageSettings(shares=Shares(alone=0.4, pair=0.2, stream=0.2, nothing=0.2, variety=0.0))
+    settings = StageSettings(shares=Shares(0.4, 0.2, 0.2, 0.2, variety=0.0, generated=0.0))
     claim(TrainSettings(sources, run))
     make_pool(Stage(read_heap(sources), settings), None, 400, 0, run / POOL, lambda _: None)
     return run
@@ -135,7 +135,10 @@ def test_ambience_is_that_of_the_run_and_of_the_fold(entry: Entry, data: Path, t
         pcm, _ = soundfile.read(rooms / f"{number}.wav", dtype="int16")
         [behind] = trial.backgrounds
         assert np.array_equal(behind.pcm, pcm)
-    run, stage = tmp_path / "run", StageSettings(shares=Shares(0.4, 0.2, 0.2, 0.2, 0.0))
+    run, stage = (
+        tmp_path / "run",
+        StageSettings(shares=Shares(0.4, 0.2, 0.2, 0.2, variety=0.0, generated=0.0)),
+    )
     claim(TrainSettings(sources, run))
     make_pool(Stage(read_heap(sources), stage), None, 200, 0, run / POOL, lambda _: None)
     settings = TriggerSettings(shape="small", steps=20)

@@ -1,0 +1,47 @@
+"""Numbers -> what generated sounds are made of: noise of a colour, a pitch with partials, gates.
+
+Everything is mono `float64[S]` at 16 kHz, and a function of the random generator passed in.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.features import RATE_HZ
+
+Sound = NDArray[np.float64]
+Rng = np.random.Generator
+
+
+def at_peak(sound: Sound) -> Sound:
+    """Bring a sound's peak to 1; silence stays silence."""
+    return np.asarray(sound / max(float(np.abs(sound).max(initial=0.0)), 1e-9))
+
+
+def coloured(rng: Rng, size: int, slope_db_per_octave: float) -> Sound:
+    """Return Gaussian noise whose spectrum falls by this slope above 20 Hz, and is flat below."""
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(size, 1 / RATE_HZ), 20.0) / 20.0)
+    spectrum = np.fft.rfft(rng.standard_normal(size)) * 10 ** (slope_db_per_octave * octaves / 20)
+    return np.asarray(np.fft.irfft(spectrum, size))
+
+
+def noise(rng: Rng, size: int) -> Sound:
+    """Noise of any colour that swells."""
+    knots = rng.normal(0.0, rng.uniform(0.0, 6.0), size // RATE_HZ + 3)
+    level = np.interp(np.linspace(0, knots.size - 1, size), np.arange(knots.size), knots)
+    return np.asarray(coloured(rng, size, rng.uniform(-9.0, 2.0)) * 10 ** (level / 20))
+
+
+def tone(rng: Rng, hz: Sound) -> Sound:
+    """Sound a pitch with partials of a random timbre, those beyond the band left out."""
+    phase = 2 * np.pi * np.cumsum(hz) / RATE_HZ
+    slope, even = rng.uniform(0.6, 3.0), rng.uniform(0.0, 1.0) ** 2
+    sound = np.zeros_like(hz)
+    for k in range(1, 17):
+        weight = k**-slope * (even if k % 2 == 0 else 1.0) * rng.uniform(0.5, 1.0)
+        sound += np.where(k * hz < 0.48 * RATE_HZ, weight, 0.0) * np.sin(k * phase + rng.uniform(0, 6.28))
+    return np.tanh(rng.uniform(0.2, 3.0) * at_peak(sound))
+
+
+def smooth(gate: Sound, over: int = 48) -> Sound:
+    """Let a gate open and close within 3 ms, so that it does not click."""
+    return np.convolve(gate, np.ones(over) / over, mode="same")
