@@ -2,13 +2,13 @@
 
 For every label and every m of n that may be, each threshold from 0.05 to 0.99 has an event F1 on the streams,
 and a price: the most false alarms that it, or any higher one, gives on the negatives, by a margin below it
-if so wished. The labels share what
-the rate allows so that the sum of their F1, weighted if so wished, is the greatest (the multiple-choice
-knapsack problem: H. Kellerer, U. Pferschy and D. Pisinger, "Knapsack Problems", 2004, chapter 11). Of equally
-good ways the cheaper is taken, then the shorter memory, then the middle of the thresholds. A label without an
-event keeps the model's own threshold and m of n, or has the first threshold, and then the first m of n, with
-which it stays within an equal share, or less where the others need more. What lasts is a false alarm for each
-10 s that it has begun: a label that is always on is no single one.
+if so wished. The labels share what the rate allows so that the sum of their F1, weighted if so wished, is the
+greatest (the multiple-choice knapsack problem: H. Kellerer, U. Pferschy and D. Pisinger, "Knapsack Problems",
+2004, chapter 11). Of equally good ways the cheaper is taken, then the shorter memory, then the middle of the
+thresholds, or the highest where none finds anything. A label without an event keeps the model's own
+threshold and m of n, or has the first threshold, and then the first m of n, with which it stays within an
+equal share, or less where the others need more. What lasts is a false alarm for each 10 s that it has begun:
+a label that is always on is no single one.
 
 Pass only what the model never learned from: its scores on its own training data are too good. Several
 networks of one cross-validation may be given together, each with what it had not heard.
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earwitness.evaluation.events import EventSettings, Scene
+from earwitness.evaluation.events import EventSettings, Scene, labels_with_events
 from earwitness.evaluation.heard import Heard, hours_of
 from earwitness.evaluation.threshold_grid import (
     Counts,
@@ -53,11 +53,17 @@ class Preferences:
 
     ways: Sequence[MOfN] = WAYS
     """The m of n; where all else is equal, the first."""
+    own_ways: Mapping[str, Sequence[MOfN]] = field(default_factory=dict)
+    """Of labels for which others are tried."""
     weights: Mapping[str, float] = field(default_factory=dict)
     """Of labels, how much more than 1 their F1 counts."""
     margin: float = 0.0
     """In log-odds: a threshold's price is counted so much lower. Sounds of other kinds than those that it is
     counted on score higher, so what is counted is less than what will be."""
+
+    def ways_of(self, label: str) -> Sequence[MOfN]:
+        """Return the m of n that are tried for a label."""
+        return self.own_ways.get(label, self.ways)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +194,14 @@ def _choose(
     settings: EventSettings,
     preferences: Preferences,
 ) -> Choice:
-    spec, hours, ways = negatives[0].spec, hours_of(negatives), preferences.ways
-    f1s = {way: event_f1s(scenes, settings, way) for way in ways}
-    silent = [label for label in spec.labels if label not in f1s[ways[0]]]
+    spec, hours = negatives[0].spec, hours_of(negatives)
+    ways = {label: preferences.ways_of(label) for label in spec.labels}
+    f1s = {way: event_f1s(scenes, settings, way) for of in ways.values() for way in of}
+    silent = [label for label in spec.labels if label not in labels_with_events(scenes)]
     allowed = int(per_hour * hours + 1e-9)
     options = {
-        label: _options(negatives, label, {way: f1s[way][label] for way in ways}, preferences, allowed)
-        for label in spec.labels
+        label: _options(negatives, label, {way: f1s[way][label] for way in of}, preferences, allowed)
+        for label, of in ways.items()
         if label not in silent
     }
     least = sum(of[0].price for of in options.values())
@@ -215,7 +222,7 @@ def _choose_silent(
     spec, hours = negatives[0].spec, hours_of(negatives)
     own, choices = spec.thresholds[label], []
     tried = np.union1d(grid(), [own])
-    for way in dict.fromkeys([spec.m_of_n_of(label), *preferences.ways]):
+    for way in dict.fromkeys([spec.m_of_n_of(label), *preferences.ways_of(label)]):
         counts, prices = _counted(negatives, label, way, tried, preferences.margin)
         within = np.flatnonzero((prices <= share) & (tried >= own))
         at = int(within[0]) if within.size else counts.size - 1
@@ -250,7 +257,7 @@ def _options(
         for price in np.unique(prices):
             within = np.flatnonzero(prices <= price) if prices[-1] <= allowed else np.array([prices.size - 1])
             best = within[f1[within] >= f1[within].max() - 1e-9]
-            at = int(best[best.size // 2])
+            at = int(best[best.size // 2 if f1[best[0]] else -1])
             count, value = int(counts[at]), float(f1[at])
             choice = LabelChoice(*way, float(tried[at]), value, count, count / hours)
             found.append(_Option(choice, preferences.weights.get(label, 1.0) * value, int(prices[at])))

@@ -52,6 +52,17 @@ def test_a_margin_keeps_away_from_the_highest_score_that_was_counted(
     assert choice.labels["dog"].false_alarms == 0
 
 
+def test_what_finds_nothing_has_the_highest_threshold() -> None:
+    choice = choose_thresholds(barks(0.1), negatives(0.6), 0.5, preferences=Preferences(ways=[(2, 2)]))
+    assert (choice.labels["dog"].threshold, choice.labels["dog"].event_f1) == (0.99, 0.0)
+
+
+def test_a_label_may_be_tried_with_other_windows_than_the_others() -> None:
+    preferences = Preferences(ways=[(1, 1)], own_ways={"dog": [(2, 3)]})
+    choice = choose_thresholds(barks(0.8), negatives(0.6), 0.5, preferences=preferences)
+    assert {label: (of.m, of.n) for label, of in choice.labels.items()} == {"dog": (2, 3), "rain": (1, 1)}
+
+
 def test_the_rate_goes_before_the_f1() -> None:
     choice = choose_thresholds(barks(0.5), negatives(0.6), 0.5, preferences=Preferences(ways=[(1, 1)]))
     assert choice.labels["dog"].threshold > 0.6
