@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from earwitness.shipping.card import CARD_FILE, LIMITS
+from earwitness.shipping.card import AT_THRESHOLDS, CARD_FILE, LIMITS
 from models import catalogue
 from models.dataset import PCM, to_pcm
 from models.evaluate import windows_of
@@ -139,4 +139,6 @@ def test_the_trigger_lets_an_alarm_through() -> None:
 
 @every_model
 def test_every_card_says_the_limits(directory: Path) -> None:
-    assert LIMITS in (directory / CARD_FILE).read_text("utf-8")
+    card = (directory / CARD_FILE).read_text("utf-8")
+    assert LIMITS in card
+    assert (AT_THRESHOLDS.strip() in card) == (directory != TRIGGER)
