@@ -1,12 +1,12 @@
 """Validation streams and negatives, heard -> thresholds and m of n that keep false alarms at a stated rate.
 
 For every label and every m of n that may be, each threshold from 0.05 to 0.99 has an event F1 on the streams,
-and a price: the most false alarms that it, or any higher one, gives on the negatives, by a margin below it
-if so wished. The labels share what the rate allows so that the sum of their F1, weighted if so wished, is the
+and a price: the most false alarms that it, or any higher one, gives on the negatives, by a margin below it if
+so wished. The labels share what the rate allows so that the sum of their F1, weighted if so wished, is the
 greatest (the multiple-choice knapsack problem: H. Kellerer, U. Pferschy and D. Pisinger, "Knapsack Problems",
 2004, chapter 11). Of equally good ways the cheaper is taken, then the shorter memory, then the middle of the
-thresholds, or the highest where none finds anything. A label without an event keeps the model's own
-threshold and m of n, or has the first threshold, and then the first m of n, with which it stays within an
+thresholds, or the highest where nothing is found within the rate. A label without an event keeps the model's
+own threshold and m of n, or has the first threshold, and then the first m of n, with which it stays within an
 equal share, or less where the others need more. What lasts is a false alarm for each 10 s that it has begun:
 a label that is always on is no single one.
 
@@ -196,7 +196,8 @@ def _choose(
 ) -> Choice:
     spec, hours = negatives[0].spec, hours_of(negatives)
     ways = {label: preferences.ways_of(label) for label in spec.labels}
-    f1s = {way: event_f1s(scenes, settings, way) for of in ways.values() for way in of}
+    tried = dict.fromkeys(way for of in ways.values() for way in of)
+    f1s = {way: event_f1s(scenes, settings, way) for way in tried}
     silent = [label for label in spec.labels if label not in labels_with_events(scenes)]
     allowed = int(per_hour * hours + 1e-9)
     options = {

@@ -18,18 +18,17 @@ LIMITS = """\
 - The other classes were learned from about 30 recordings each. What is in none of the classes may still
   sound like one; negatives were speech, music, a little ambience and generated noise. Households, streets and
   workshops were hardly heard: count false alarms, and choose thresholds, in a place of your own.
-- The generator that measures makes hum, engines and clatter much as the one does that was learned from: of
-  those there will be more false alarms than were counted.
 - The figures are of networks that were trained without what they are measured on. **The model that ships has
   heard all folds**, and cannot be measured on these recordings; only its false alarms are its own.
 """
 AT_THRESHOLDS = """\
-- **At the thresholds that ship half of all sirens are missed, and one smoke alarm in five**: music and tones
+- **At the thresholds that ship half of all sirens are missed, and one smoke alarm in six**: music and tones
   have driven them up. Lower them where a miss is worse than a false alarm. Phasers and sirens that wind up
-  slowly are missed most; a kitchen timer's or an alarm clock's quick beeps may be a smoke alarm. One whose
-  beeps begin just where windows begin is found less surely: every second window holds no beginning of a beep.
-- **In a background helicopters are not found at all**, crackling fire and sneezing one time in six, rain and
-  chainsaws one time in four, and nothing more than half of the time.
+  slowly are missed most; a kitchen timer's or an alarm clock's quick beeps may be a smoke alarm.
+- **A smoke alarm that is very clear is missed**: the demo's, at 15 dB over its background, was found in 14 of
+  15 scenes, at 25 dB in 7, at 35 dB in 1, begun at five phases of a window over three backgrounds.
+- **Helicopters and crackling fire are hardly ever found in a background**, rain and the sea less than half of
+  the time: noise of many kinds sounds like them.
 - How far thresholds keep from what was counted (0.3 of log-odds) was once chosen with sounds that measure
   false alarms in sight: of other sounds there will be more.
 """

@@ -1,6 +1,6 @@
 """Settings and a seed -> a synthetic scene and its ground truth: sirens and a smoke alarm over background.
 
-s   0       3            9       12.3          19.3    22           27     30
+s   0       3            9       12            19      22           27     30
     ├ quiet ┤ siren wail ┤ quiet ┤ smoke alarm ┤ quiet ┤ siren yelp ┤ quiet ┤
 """
 
@@ -62,11 +62,9 @@ _SOUNDS: dict[Sound, tuple[str, Callable[[float, int], Samples]]] = {
 
 DEMO = (
     Placed(Sound.WAIL, 3.0, 9.0),
-    Placed(Sound.SMOKE_ALARM, 12.3, 19.3),
+    Placed(Sound.SMOKE_ALARM, 12.0, 19.0),
     Placed(Sound.YELP, 22.0, 27.0),
 )
-"""The smoke alarm begins between windows, as most do. Where each beep begins just with a window, every second
-window holds no beginning of one, and is less surely an alarm."""
 
 
 @dataclass(frozen=True, slots=True)

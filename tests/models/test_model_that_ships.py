@@ -108,7 +108,7 @@ def test_an_alert_is_found_over_a_background_and_not_taken_for_the_other(
 def test_an_alarm_of_low_frequency_is_found_where_it_is_louder_than_the_background(
     spec: ModelSpec, snr_db: float
 ) -> None:
-    """In a background as loud as itself it may be missed: a limit that the card names."""
+    """In a background as loud as itself it may be missed."""
     background = sounds.ambience(np.random.default_rng(3), 6.0, 16_000)
     alarm = sounds.smoke_alarm(6.0, 16_000, sounds.LOW_FREQUENCY)
     given = scores(windows_of(to_pcm(sounds.mix(alarm, background, snr_db))))

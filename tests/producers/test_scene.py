@@ -20,7 +20,7 @@ def test_the_demo_has_a_siren_a_smoke_alarm_and_a_siren_with_quiet_between() -> 
     scene = Scene()
     assert scene.truth == (
         Event("siren", 3.0, 9.0),
-        Event("smoke_alarm", 12.3, 19.3),
+        Event("smoke_alarm", 12.0, 19.0),
         Event("siren", 22.0, 27.0),
     )
     sound = sound_of(scene)
