@@ -30,9 +30,9 @@ def _hum(rng: Rng, size: int) -> Sound:
     strengths = k ** -rng.uniform(0.2, 2.0) * np.exp(rng.normal(0.0, rng.uniform(0.0, 1.2), k.size))
     strengths *= np.where(k % 2, rng.uniform(0.0, 1.0), 1.0) if rng.random() < 0.7 else 1.0
     phases = rng.uniform(0.0, 2 * np.pi, k.size)
-    jitter = np.cumsum(rng.normal(0, 1, size)) * 2e-7  # of time: the phase wanders more the longer it lasts
+    cycles = np.cumsum(mains * (1 + np.cumsum(rng.normal(0, 1, size)) * 2e-6)) / RATE_HZ
     hum = sum(
-        strength * np.sin(2 * np.pi * mains * number * time_s * (1 + jitter) + phase)
+        strength * np.sin(2 * np.pi * number * cycles + phase)
         for number, strength, phase in zip(k, strengths, phases, strict=True)
     )
     beat = 1 + rng.uniform(0.0, 0.6) ** 2 * np.sin(2 * np.pi * rng.uniform(0.1, 6.0) * time_s)
@@ -43,12 +43,12 @@ def _hum(rng: Rng, size: int) -> Sound:
 def _engine(rng: Rng, size: int) -> Sound:
     """Combustions that wander, each cylinder of its own strength, and breath, through pipes; over noise.
 
-    Slow ones are as fast as a rotor's blades, quick ones as a chainsaw.
+    They are quicker than a rotor's blades; the quick ones are as quick as a chainsaw.
     """
     time_s, every_s = np.arange(size) / RATE_HZ, rng.uniform(0.4, 4.0)
     knots = rng.normal(0.0, rng.uniform(0.01, 0.25), int(size / RATE_HZ / every_s) + 3)
     wander = np.interp(time_s / every_s, np.arange(knots.size), knots)
-    fires = np.cumsum(np.exp(rng.uniform(np.log(10.0), np.log(220.0)) + wander)) / RATE_HZ
+    fires = np.cumsum(np.exp(rng.uniform(np.log(28.0), np.log(220.0)) + wander)) / RATE_HZ
     strokes = np.flatnonzero(np.diff(np.floor(fires)) > 0)
     late = rng.uniform(0.0, 0.08) * size / max(1, strokes.size)
     at = np.minimum(strokes + (late * rng.random(strokes.size)).astype(int), size - 1)
@@ -65,6 +65,7 @@ def _engine(rng: Rng, size: int) -> Sound:
             rng.uniform(0.3, 2.0) * np.sin(2 * np.pi * hz * ring) * np.exp(-ring * rng.uniform(30.0, 300.0))
         )
     pulses = at_peak(np.fft.irfft(np.fft.rfft(train, 2 * size) * np.fft.rfft(bang, 2 * size))[:size])
+    pulses = at_peak(pulses - pulses.mean())
     breath = np.abs(pulses) * at_peak(coloured(rng, size, rng.uniform(-6.0, 0.0)))
     return pulses + rng.uniform(0.0, 0.7) * breath + at_peak(noise(rng, size)) * 10 ** rng.uniform(-2.5, -0.3)
 
@@ -174,11 +175,12 @@ def _bursts(rng: Rng, size: int) -> Sound:
 def _blows(rng: Rng, size: int) -> Sound:
     """Blows on some bodies in turn, by chance or, as of feet and hammers, evenly.
 
-    What is even is mostly low: high and even would be a clock.
+    What is even is low: high and even would be a clock.
     """
     sound, at, even = np.zeros(size), int(rng.integers(RATE_HZ)), rng.random() < 0.5
-    lowest = np.exp(rng.uniform(np.log(50.0), np.log(400.0 if even else 3000.0)))
-    bodies = [_body(rng, lowest) for _ in range(int(rng.integers(1, 6)))]
+    lowest_hz = np.exp(rng.uniform(np.log(50.0), np.log(400.0 if even else 3000.0)))
+    highest_hz = min(8 * lowest_hz, 1000.0 if even else 7600.0)
+    bodies = [_body(rng, lowest_hz, highest_hz) for _ in range(int(rng.integers(1, 6)))]
     every_s = rng.uniform(0.25, 0.9) if even else np.exp(rng.uniform(np.log(0.05), np.log(1.2)))
     while at < size:
         body = bodies[int(rng.integers(len(bodies)))] * np.exp(rng.normal(0.0, 0.5))
@@ -188,17 +190,17 @@ def _blows(rng: Rng, size: int) -> Sound:
     return at_peak(sound)
 
 
-def _body(rng: Rng, lowest_hz: float) -> Sound:
-    """Return one blow on a body: 2 to 14 modes that ring, and a burst of noise."""
+def _body(rng: Rng, lowest_hz: float, highest_hz: float) -> Sound:
+    """Return one blow on a body: 2 to 14 modes that ring, and a burst of noise, dull if they are low."""
     ring_s = np.exp(rng.uniform(np.log(0.002), np.log(0.3)))
     time_s = np.arange(int(RATE_HZ * max(0.03, 5 * ring_s))) / RATE_HZ
-    modes = np.minimum(lowest_hz * np.exp(rng.uniform(0.0, np.log(8.0), int(rng.integers(2, 15)))), 7600.0)
+    modes = np.exp(rng.uniform(np.log(lowest_hz), np.log(highest_hz), int(rng.integers(2, 15))))
     decays = ring_s * rng.uniform(0.3, 1.0, modes.size)
     heights = rng.normal(size=modes.size) / np.sqrt(modes.size)
     rings = np.sin(2 * np.pi * np.outer(time_s, modes)) * np.exp(-time_s[:, None] / decays)
-    burst = at_peak(coloured(rng, time_s.size, rng.uniform(-9.0, 3.0))) * np.exp(
-        -time_s / rng.uniform(0.001, 0.03)
-    )
+    brightest = 3.0 if highest_hz > 1000.0 else -6.0
+    burst = at_peak(coloured(rng, time_s.size, rng.uniform(-9.0, brightest)))
+    burst *= np.exp(-time_s / rng.uniform(0.001, 0.03))
     return at_peak(rings @ heights + rng.uniform(0.0, 1.0) * burst)
 
 

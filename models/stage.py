@@ -1,7 +1,7 @@
 """Recordings and generated sounds -> windows of mixed streams, with the truth about each.
 
     background  ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~     of the same fold, of none, or generated
-    events          ▐dog_bark▌   ▐▐▐smoke_alarm▐▐▐▐     at -8 to 22 dB of SNR where they sound, in any order
+    events          ▐dog_bark▌   ▐▐▐smoke_alarm▐▐▐▐     at -8 to 30 dB of SNR where they sound, in any order
     window              ├───────┤                       dog_bark 0.4 s, smoke_alarm 0.3 s: both are true
 
 A stream is made of recordings of one fold only, and of what belongs to no fold, so that a network that is
@@ -59,9 +59,11 @@ class StageSettings:
     chances: Chances = field(default_factory=Chances)
     speeds: tuple[float, float] = (0.8, 1.25)
     snr_db: tuple[float, float] = (-3.0, 22.0)
-    alert_snr_db: tuple[float, float] = (-8.0, 20.0)
+    alert_snr_db: tuple[float, float] = (-8.0, 30.0)
     alert_share: float = 0.4
     """Of the events of a stream."""
+    alert_alone: float = 0.3
+    """Of what is heard alone: an alert without any background is one, too."""
     alert_room: float = 0.7
     """Share of alerts that sound in a room of their own, which the background is not in."""
     level_dbfs: tuple[float, float] = (-45.0, -3.0)
@@ -113,6 +115,9 @@ class Stage:
         return _at_level(rng, sound, self._settings.level_dbfs), truth
 
     def _alone(self, rng: Rng) -> tuple[Sound, Truth]:
+        if self._alerts and rng.random() < self._settings.alert_alone:
+            label, sound = self._alert(rng, WINDOW_SAMPLES)
+            return sound, self._truth({label: 1.0}, None)
         chosen = _pick(rng, self._labelled)
         return self._excerpt(rng, chosen), self._truth({chosen.recording.label: 1.0}, chosen.recording.fold)
 
@@ -152,8 +157,14 @@ class Stage:
         return sound, replace(self._truth({}, None), known=known)
 
     def _generated(self, rng: Rng) -> tuple[Sound, Truth]:
-        """Cut a window out of a generated sound that is nothing, of no fold: every network may mine it."""
-        return self._excerpt(rng, _pick(rng, self._generated_sounds)), self._truth({}, None)
+        """Cut a window out of a generated sound that is nothing, of no fold: every network may mine it.
+
+        Half of them lie over a background, so that what is clear is not nothing for that.
+        """
+        sound = self._excerpt(rng, _pick(rng, self._generated_sounds))
+        if rng.random() < 0.5:
+            sound = _at_rms(sound) + _at_rms(self._background(rng, None)) * _gain(rng.uniform(-30.0, 0.0))
+        return sound, self._truth({}, None)
 
     def _pick_any(self, rng: Rng) -> _Loaded:
         """Pick a label first: there are more spoken words than anything else."""
@@ -164,14 +175,18 @@ class Stage:
         """Draw an event, up to three seconds long, and its SNR."""
         settings = self._settings
         if self._alerts and rng.random() < settings.alert_share:
-            chosen = _pick(rng, self._alerts)
-            sound = self._excerpt(rng, chosen, 3 * WINDOW_SAMPLES)
-            if rng.random() < settings.alert_room:
-                sound = in_room(rng, sound)
-            return chosen.recording.label, sound, rng.uniform(*settings.alert_snr_db)
+            return *self._alert(rng, 3 * WINDOW_SAMPLES), rng.uniform(*settings.alert_snr_db)
         chosen = _pick(rng, _of_fold(self._labelled, fold))
         sound = self._excerpt(rng, chosen, 3 * WINDOW_SAMPLES)
         return chosen.recording.label, sound, rng.uniform(*settings.snr_db)
+
+    def _alert(self, rng: Rng, samples: int) -> tuple[str, Sound]:
+        """Draw an alert, in a room of its own or in none."""
+        chosen = _pick(rng, self._alerts)
+        sound = self._excerpt(rng, chosen, samples)
+        if rng.random() < self._settings.alert_room:
+            sound = in_room(rng, sound)
+        return chosen.recording.label, sound
 
     def _background(self, rng: Rng, fold: int | None) -> Sound:
         kind = rng.random()

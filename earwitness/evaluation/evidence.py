@@ -50,7 +50,7 @@ class EvaluateSettings:
     events: EventSettings = field(default_factory=EventSettings)
     alarms: int = 20
     """Generated alarms of each label, at each SNR; 0 for none."""
-    alarm_snrs_db: tuple[float, ...] = (-5.0, 0.0, 5.0, 10.0)
+    alarm_snrs_db: tuple[float, ...] = (-5.0, 0.0, 5.0, 10.0, 20.0, 40.0)
     noise_hours: float = 0.5
     left_out: tuple[str, ...] = LEFT_OUT
     most_robustness_recordings: int = 400

@@ -29,7 +29,7 @@ from models.scenes.streams import Recorded, draw_streams
 
 VALIDATION_ALERTS = 24
 """Of each kind, in each fold, from the generator that training has: the other one only tests."""
-VALIDATION_SNR_DB = (-3.0, 12.0)
+VALIDATION_SNR_DB = (-3.0, 40.0)
 AUDIBLE = 0.03
 """Of an alert's peak: 30 dB below it."""
 PREFERENCES = Preferences(

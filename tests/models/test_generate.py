@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.backgrounds import BACKGROUNDS, _whistle, draw_background
+from models.backgrounds import BACKGROUNDS, _body, _whistle, draw_background
 from models.features import RATE_HZ
 from models.generate import ALERTS, draw_alert
 from models.music import _pattern
@@ -92,6 +92,20 @@ def test_a_hum_is_of_the_mains_and_its_harmonics() -> None:
         harmonics = [(loudest_hz / mains, round(loudest_hz / mains)) for mains in (50.0, 60.0)]
         # mains are up to 0.5 % off, and a second tells pitches 1 Hz apart
         assert min(abs(at - k) - 0.006 * k for at, k in harmonics) < 0.02
+
+
+def test_what_is_struck_evenly_is_no_clock() -> None:
+    rng, hz = np.random.default_rng(12), np.fft.rfftfreq(RATE_HZ, 1 / RATE_HZ)
+    for _ in range(100):
+        power = np.abs(np.fft.rfft(_body(rng, rng.uniform(50.0, 400.0), 1000.0), RATE_HZ)) ** 2
+        assert power[hz > 2000.0].sum() < 0.3 * power.sum()
+
+
+def test_an_engine_swings_about_nothing() -> None:
+    rng = np.random.default_rng(13)
+    for _ in range(20):
+        sound = BACKGROUNDS["engine"](rng, 4 * RATE_HZ)
+        assert abs(sound.mean()) < 0.2 * sound.std()
 
 
 def test_whistles_do_not_fold_back_into_the_band() -> None:

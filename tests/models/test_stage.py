@@ -39,8 +39,16 @@ def test_windows_are_a_second_long_and_within_full_scale(heap: Heap, kind: str) 
         assert truth.targets.shape == (4,)
 
 
+def test_alerts_are_heard_alone_too(heap: Heap) -> None:
+    stage, rng = Stage(heap, only("alone")), np.random.default_rng(10)
+    truths = [stage.draw(rng)[1] for _ in range(60)]
+    alerts = [truth for truth in truths if truth.targets[2:].any()]
+    assert 5 < len(alerts) < 40
+    assert {(truth.fold, truth.targets.sum()) for truth in alerts} == {(None, 1.0)}
+
+
 def test_a_recording_alone_is_its_class_and_of_its_fold(heap: Heap) -> None:
-    stage, rng = Stage(heap, only("alone")), np.random.default_rng(3)
+    stage, rng = Stage(replace(heap, alerts=()), only("alone")), np.random.default_rng(3)
     for _ in range(10):
         _, truth = stage.draw(rng)
         assert truth.targets.sum() == 1.0
