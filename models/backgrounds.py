@@ -11,7 +11,7 @@ import numpy as np
 
 from models.features import RATE_HZ
 from models.music import band, melody
-from models.tones import Rng, Sound, at_peak, coloured, noise, smooth, tone
+from models.tones import Rng, Sound, at_peak, coloured, lay, noise, smooth, tone
 
 NOTHING = "background"
 """What a generated sound is called that is no alert."""
@@ -116,8 +116,7 @@ def _birds(rng: Rng, size: int) -> Sound:
             trill = 1 + deep * np.sin(np.linspace(0.0, turns, length))
             hz = start * rng.uniform(0.9, 1.1) * glide ** np.linspace(0.0, 1.0, length) * trill
             whistle = _whistle(hz)
-            kept = max(0, min(length, size - at))
-            sound[at : at + kept] += loudness * rng.uniform(0.5, 1.0) * whistle[:kept]
+            lay(sound, loudness * rng.uniform(0.5, 1.0) * whistle, at)
             at += length + int(RATE_HZ * pause_s * rng.uniform(0.5, 2.0))
         at += int(RATE_HZ * rng.uniform(0.1, 2.5))
     return sound
@@ -168,7 +167,7 @@ def _bursts(rng: Rng, size: int) -> Sound:
         at, fade = int(rng.integers(size)), np.exp(-np.arange(length) / length * 5)
         ringing = tone(rng, np.full(length, rng.uniform(200, 5000)))
         body = ringing if rng.random() < 0.4 else at_peak(coloured(rng, length, rng.uniform(-9, 3)))
-        sound[at : at + length] += (body * fade * rng.random())[: size - at]
+        lay(sound, body * fade * rng.random(), at)
     return sound
 
 
@@ -184,8 +183,7 @@ def _blows(rng: Rng, size: int) -> Sound:
     every_s = rng.uniform(0.25, 0.9) if even else np.exp(rng.uniform(np.log(0.05), np.log(1.2)))
     while at < size:
         body = bodies[int(rng.integers(len(bodies)))] * np.exp(rng.normal(0.0, 0.5))
-        kept = min(body.size, size - at)
-        sound[at : at + kept] += body[:kept]
+        lay(sound, body, at)
         at += 1 + int(RATE_HZ * every_s * (rng.normal(1.0, 0.05) if even else rng.exponential()))
     return at_peak(sound)
 

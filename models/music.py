@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.features import RATE_HZ
-from models.tones import Rng, Sound, at_peak, coloured, noise, smooth, tone
+from models.tones import Rng, Sound, at_peak, coloured, lay, noise, smooth, tone
 
 
 def melody(rng: Rng, size: int) -> Sound:
@@ -52,9 +52,7 @@ def _drums(rng: Rng, size: int, step_s: float, _root: float, _scale: NDArray[np.
 def _play(sound: Sound, drum: Sound, steps: NDArray[np.bool_], step_s: float) -> None:
     for number in range(int(sound.size / RATE_HZ / step_s)):
         if steps[number % steps.size]:
-            at = int(number * step_s * RATE_HZ)
-            kept = min(drum.size, sound.size - at)
-            sound[at : at + kept] += drum[:kept]
+            lay(sound, drum, int(number * step_s * RATE_HZ))
 
 
 def _pattern(rng: Rng, size: int, step_s: float, root: float, scale: NDArray[np.int64]) -> Sound:

@@ -144,7 +144,7 @@ class Stage:
         fold = _pick(rng, self._labelled).recording.fold
         sound = self._background(rng, fold)
         if rng.random() < 0.4:
-            sound = _at_rms(sound) + _at_rms(self._background(rng, fold)) * _gain(rng.uniform(-15.0, 0.0))
+            sound = _over(rng, sound, self._background(rng, fold), -15.0)
         return sound, self._truth({}, fold)
 
     def _variety(self, rng: Rng) -> tuple[Sound, Truth]:
@@ -153,7 +153,7 @@ class Stage:
         if rng.random() < 0.3:
             other = self._pick_any(rng)
             known = known and other.recording.label not in AMBIGUOUS
-            sound = _at_rms(sound) + _at_rms(self._excerpt(rng, other)) * _gain(rng.uniform(-15.0, 0.0))
+            sound = _over(rng, sound, self._excerpt(rng, other), -15.0)
         return sound, replace(self._truth({}, None), known=known)
 
     def _generated(self, rng: Rng) -> tuple[Sound, Truth]:
@@ -163,7 +163,7 @@ class Stage:
         """
         sound = self._excerpt(rng, _pick(rng, self._generated_sounds))
         if rng.random() < 0.5:
-            sound = _at_rms(sound) + _at_rms(self._background(rng, None)) * _gain(rng.uniform(-30.0, 0.0))
+            sound = _over(rng, sound, self._background(rng, None), -30.0)
         return sound, self._truth({}, None)
 
     def _pick_any(self, rng: Rng) -> _Loaded:
@@ -263,6 +263,11 @@ def _of_fold(loaded: Sequence[_Loaded], fold: int | None) -> list[_Loaded]:
 
 def _pick(rng: Rng, items: Sequence[_Loaded]) -> _Loaded:
     return items[int(rng.integers(len(items)))]
+
+
+def _over(rng: Rng, sound: Sound, other: Sound, lowest_db: float) -> Sound:
+    """Lay a sound over another, which is as loud or softer by up to so much."""
+    return np.asarray(_at_rms(sound) + _at_rms(other) * _gain(rng.uniform(lowest_db, 0.0)), np.float32)
 
 
 def _at_rms(sound: Sound, rms: float = 1.0) -> Sound:

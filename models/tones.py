@@ -45,3 +45,9 @@ def tone(rng: Rng, hz: Sound) -> Sound:
 def smooth(gate: Sound, over: int = 48) -> Sound:
     """Let a gate open and close within 3 ms, so that it does not click."""
     return np.convolve(gate, np.ones(over) / over, mode="same")
+
+
+def lay(onto: Sound, sound: Sound, at: int) -> None:
+    """Add a sound from sample `at` on; what is beyond the end is cut off."""
+    kept = max(0, min(sound.size, onto.size - at))
+    onto[at : at + kept] += sound[:kept]

@@ -198,7 +198,8 @@ def _choose(
     ways = {label: preferences.ways_of(label) for label in spec.labels}
     tried = dict.fromkeys(way for of in ways.values() for way in of)
     f1s = {way: event_f1s(scenes, settings, way) for way in tried}
-    silent = [label for label in spec.labels if label not in labels_with_events(scenes)]
+    sounding = labels_with_events(scenes)
+    silent = [label for label in spec.labels if label not in sounding]
     allowed = int(per_hour * hours + 1e-9)
     options = {
         label: _options(negatives, label, {way: f1s[way][label] for way in of}, preferences, allowed)

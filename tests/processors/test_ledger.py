@@ -1,5 +1,6 @@
 """The stages of a window add up to its total, to the microsecond: no time is lost between two of them."""
 
+import math
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -126,9 +127,9 @@ def test_the_sums_of_the_metrics_add_up_to_the_total(waits: list[float], wall_s:
     metrics.observe_window(slot, wall_s - now_s)
     way = READINGS[: READINGS.index("decided") + 1]
     parts_s = [sum_of(metrics.registry, f"{before}_to_{name}") for before, name in pairwise(way)]
-    rounding_s = 8 * np.spacing(wall_s)  # half a microsecond is the last bit of seconds since 1970
-    assert sum(parts_s) == pytest.approx(
-        sum_of(metrics.registry, "captured_to_decided"), rel=0, abs=rounding_s
+    # Half a microsecond is the last bit of seconds since 1970: adding them one by one would round each time.
+    assert math.fsum(parts_s) == pytest.approx(
+        sum_of(metrics.registry, "captured_to_decided"), rel=0, abs=MICROSECOND_S
     )
 
 
