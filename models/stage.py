@@ -62,8 +62,10 @@ class StageSettings:
     alert_snr_db: tuple[float, float] = (-8.0, 30.0)
     alert_share: float = 0.4
     """Of the events of a stream."""
-    alert_alone: float = 0.3
-    """Of what is heard alone: an alert without any background is one, too."""
+    alert_alone: float = 0.4
+    """Of what is heard alone: an alert without a background, or far above it, is one, too."""
+    alert_above_db: tuple[float, float] = (20.0, 70.0)
+    """How far above: of two in three of those alerts. A clear tone must not be nothing for being clear."""
     alert_room: float = 0.7
     """Share of alerts that sound in a room of their own, which the background is not in."""
     level_dbfs: tuple[float, float] = (-45.0, -3.0)
@@ -117,6 +119,9 @@ class Stage:
     def _alone(self, rng: Rng) -> tuple[Sound, Truth]:
         if self._alerts and rng.random() < self._settings.alert_alone:
             label, sound = self._alert(rng, WINDOW_SAMPLES)
+            if rng.random() < 2 / 3:
+                least_db, most_db = self._settings.alert_above_db
+                sound = _over(rng, sound, self._background(rng, None), -most_db, -least_db)
             return sound, self._truth({label: 1.0}, None)
         chosen = _pick(rng, self._labelled)
         return self._excerpt(rng, chosen), self._truth({chosen.recording.label: 1.0}, chosen.recording.fold)
@@ -265,9 +270,10 @@ def _pick(rng: Rng, items: Sequence[_Loaded]) -> _Loaded:
     return items[int(rng.integers(len(items)))]
 
 
-def _over(rng: Rng, sound: Sound, other: Sound, lowest_db: float) -> Sound:
-    """Lay a sound over another, which is as loud or softer by up to so much."""
-    return np.asarray(_at_rms(sound) + _at_rms(other) * _gain(rng.uniform(lowest_db, 0.0)), np.float32)
+def _over(rng: Rng, sound: Sound, other: Sound, lowest_db: float, highest_db: float = 0.0) -> Sound:
+    """Lay a sound over another, which is as loud or softer by so much."""
+    gain = _gain(rng.uniform(lowest_db, highest_db))
+    return np.asarray(_at_rms(sound) + _at_rms(other) * gain, np.float32)
 
 
 def _at_rms(sound: Sound, rms: float = 1.0) -> Sound:

@@ -11,6 +11,11 @@ from models.features import RATE_HZ
 Sound = NDArray[np.float64]
 Rng = np.random.Generator
 
+PARTIALS = 16
+CYCLE_SAMPLES = 1024
+"""Of one cycle: enough for 512 partials, of which those beyond the 16th are faint."""
+HIGHEST_HZ = 0.48 * RATE_HZ
+
 
 def at_peak(sound: Sound) -> Sound:
     """Bring a sound's peak to 1; silence stays silence."""
@@ -32,14 +37,22 @@ def noise(rng: Rng, size: int) -> Sound:
 
 
 def tone(rng: Rng, hz: Sound) -> Sound:
-    """Sound a pitch with partials of a random timbre, those beyond the band left out."""
-    phase = 2 * np.pi * np.cumsum(hz) / RATE_HZ
+    """Sound a pitch with partials of a random timbre, those beyond the band left out.
+
+    One cycle is bent as a worn loudspeaker bends it, not the sound: of that, what is beyond the band would
+    fold back into it, and no microphone hears anything like it.
+    """
+    k = np.arange(1, PARTIALS + 1)
     slope, even = rng.uniform(0.6, 3.0), rng.uniform(0.0, 1.0) ** 2
-    sound = np.zeros_like(hz)
-    for k in range(1, 17):
-        weight = k**-slope * (even if k % 2 == 0 else 1.0) * rng.uniform(0.5, 1.0)
-        sound += np.where(k * hz < 0.48 * RATE_HZ, weight, 0.0) * np.sin(k * phase + rng.uniform(0, 6.28))
-    return np.tanh(rng.uniform(0.2, 3.0) * at_peak(sound))
+    weights = k**-slope * np.where(k % 2, 1.0, even) * rng.uniform(0.5, 1.0, PARTIALS)
+    turns = np.outer(k, np.arange(CYCLE_SAMPLES)) / CYCLE_SAMPLES
+    cycle = weights @ np.sin(2 * np.pi * turns + rng.uniform(0.0, 2 * np.pi, (PARTIALS, 1)))
+    bent = np.fft.rfft(np.tanh(rng.uniform(0.2, 3.0) * at_peak(cycle))) * 2 / CYCLE_SAMPLES
+    phase, sound = 2 * np.pi * np.cumsum(hz) / RATE_HZ, np.zeros_like(hz)
+    for number in k[k * hz.min(initial=RATE_HZ) < HIGHEST_HZ]:
+        partial = np.abs(bent[number]) * np.cos(number * phase + np.angle(bent[number]))
+        sound += np.where(number * hz < HIGHEST_HZ, partial, 0.0)
+    return sound
 
 
 def smooth(gate: Sound, over: int = 48) -> Sound:

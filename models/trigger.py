@@ -54,6 +54,10 @@ class TriggerSettings:
     """How much worse it is to miss what the network hears than to let nothing through."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.batch <= SILENT:
+            raise ConfigurationError("batch", self.batch, f"more than the {SILENT} silent windows of each")
+
 
 def train_trigger(
     lessons: Sequence[Windows],

@@ -61,6 +61,11 @@ class Preferences:
     """In log-odds: a threshold's price is counted so much lower. Sounds of other kinds than those that it is
     counted on score higher, so what is counted is less than what will be."""
 
+    def __post_init__(self) -> None:
+        for ways in (self.ways, *self.own_ways.values()):
+            if not ways:
+                raise ConfigurationError("ways", list(ways), "at least one m of n to try")
+
     def ways_of(self, label: str) -> Sequence[MOfN]:
         """Return the m of n that are tried for a label."""
         return self.own_ways.get(label, self.ways)

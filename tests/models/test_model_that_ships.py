@@ -104,6 +104,43 @@ def test_an_alert_is_found_over_a_background_and_not_taken_for_the_other(
     assert not found.popitem()[1].any()
 
 
+PHASES_S = (0.0, 0.1, 0.2, 0.3, 0.4)
+"""Moments of a hop: where windows cut a pattern decides what each of them hears."""
+
+
+@pytest.mark.parametrize("snr_db", [5.0, 15.0, 25.0, 35.0, 50.0])
+@pytest.mark.parametrize("begins_s", PHASES_S)
+def test_a_clear_smoke_alarm_is_found_wherever_windows_cut_it(
+    spec: ModelSpec, begins_s: float, snr_db: float
+) -> None:
+    alarm = np.pad(sounds.smoke_alarm(7.0, 16_000), (round((1.0 + begins_s) * 16_000), 16_000))
+    for seed in range(3):
+        background = sounds.ambience(np.random.default_rng(seed), alarm.size / 16_000, 16_000)
+        given = scores(windows_of(to_pcm(sounds.mix(alarm, background, snr_db))))
+        reached = (given >= thresholds())[:, spec.labels.index("smoke_alarm")]
+        assert active(reached, *spec.m_of_n_of("smoke_alarm")).any(), seed
+
+
+@pytest.mark.parametrize(
+    ("label", "sound"),
+    [
+        ("smoke_alarm", sounds.smoke_alarm(7.0, 16_000)),
+        ("smoke_alarm", sounds.smoke_alarm(7.0, 16_000, sounds.LOW_FREQUENCY)),
+        ("siren", sounds.siren(7.0, 16_000, sounds.WAIL)),
+        ("siren", sounds.siren(7.0, 16_000, sounds.YELP)),
+    ],
+    ids=["piezo", "low frequency", "wail", "yelp"],
+)
+@pytest.mark.parametrize("begins_s", PHASES_S)
+def test_an_alert_is_found_without_any_background(
+    spec: ModelSpec, label: str, sound: sounds.Samples, begins_s: float
+) -> None:
+    alone = np.pad(0.5 * sound / np.abs(sound).max(), (round((1.0 + begins_s) * 16_000), 16_000))
+    given = scores(windows_of(to_pcm(alone)))
+    reached = (given >= thresholds())[:, spec.labels.index(label)]
+    assert active(reached, *spec.m_of_n_of(label)).any()
+
+
 @pytest.mark.parametrize("snr_db", [5.0, 10.0])
 def test_an_alarm_of_low_frequency_is_found_where_it_is_louder_than_the_background(
     spec: ModelSpec, snr_db: float

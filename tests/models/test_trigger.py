@@ -1,12 +1,14 @@
 """A trigger learns, from every pool that it is given, what a network would hear."""
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
 from models.network import Network
 from models.pool import Pool
-from models.trigger import TriggerSettings, pool_features, train_trigger, would_hear
+from models.trigger import SILENT, TriggerSettings, pool_features, train_trigger, would_hear
+from schemas.errors import ConfigurationError
 
 FRAMES, BANDS, WINDOWS = 49, 64, 60
 
@@ -63,6 +65,11 @@ def test_silence_is_not_let_through_where_the_network_hears_something_everywhere
     with torch.inference_mode():
         said = torch.sigmoid(trigger.network(pool_features(windows)))[:, 0]
     assert float(said[-1]) < 0.2 < 0.5 < float(said[:-1].min())
+
+
+def test_a_batch_holds_more_than_silence() -> None:
+    with pytest.raises(ConfigurationError, match="more than the 4 silent windows"):
+        TriggerSettings(batch=SILENT)
 
 
 def test_of_several_pools_each_window_keeps_its_own_target() -> None:

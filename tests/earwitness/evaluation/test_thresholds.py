@@ -1,7 +1,9 @@
 """Thresholds keep to a rate of false alarms, which labels share, and go into the spec alone."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,6 +63,12 @@ def test_a_label_may_be_tried_with_other_windows_than_the_others() -> None:
     preferences = Preferences(ways=[(1, 1)], own_ways={"dog": [(2, 3)]})
     choice = choose_thresholds(barks(0.8), negatives(0.6), 0.5, preferences=preferences)
     assert {label: (of.m, of.n) for label, of in choice.labels.items()} == {"dog": (2, 3), "rain": (1, 1)}
+
+
+@pytest.mark.parametrize("asked", [{"ways": []}, {"own_ways": {"dog": []}}])
+def test_without_an_m_of_n_to_try_nothing_can_be_chosen(asked: Mapping[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="at least one m of n to try"):
+        Preferences(**asked)
 
 
 def test_the_rate_goes_before_the_f1() -> None:
