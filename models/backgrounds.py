@@ -93,9 +93,9 @@ def _beeps(rng: Rng, size: int) -> Sound:
 def _seldom(rng: Rng, time_s: Sound) -> Sound:
     """Open a gate once or twice for a moment, then not for a second or more: appliances, low batteries.
 
-    More would, within a window, be an alarm's fast beeps.
+    More would, within a window, be an alarm's fast beeps, and longer ones its pulses, cut off by the window.
     """
-    pulse_s = np.exp(rng.uniform(np.log(0.02), np.log(0.25)))
+    pulse_s = np.exp(rng.uniform(np.log(0.02), np.log(0.12)))
     pulses, every_s = int(rng.integers(1, 3)), pulse_s * rng.uniform(1.5, 3.0)
     at = time_s % (pulses * every_s + rng.uniform(1.0, 4.0))
     return np.asarray((at < pulses * every_s) & (at % every_s < pulse_s), float)

@@ -119,10 +119,11 @@ class Stage:
     def _alone(self, rng: Rng) -> tuple[Sound, Truth]:
         if self._alerts and rng.random() < self._settings.alert_alone:
             label, sound = self._alert(rng, WINDOW_SAMPLES)
+            share = min(1.0, int(_sounding(sound).sum()) / (ENOUGH_S * RATE_HZ))
             if rng.random() < 2 / 3:
                 least_db, most_db = self._settings.alert_above_db
                 sound = _over(rng, sound, self._background(rng, None), -most_db, -least_db)
-            return sound, self._truth({label: 1.0}, None)
+            return sound, self._truth({label: share}, None)
         chosen = _pick(rng, self._labelled)
         return self._excerpt(rng, chosen), self._truth({chosen.recording.label: 1.0}, chosen.recording.fold)
 
