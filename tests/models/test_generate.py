@@ -7,7 +7,7 @@ from models.backgrounds import BACKGROUNDS, _body, _whistle, draw_background
 from models.features import RATE_HZ
 from models.generate import ALERTS, draw_alert
 from models.music import _pattern
-from models.tones import at_peak, coloured
+from models.tones import at_peak, coloured, tone
 
 
 @pytest.mark.parametrize("label", ALERTS)
@@ -112,6 +112,16 @@ def test_whistles_do_not_fold_back_into_the_band() -> None:
     rising = _whistle(np.linspace(6000.0, 10_000.0, 1600))
     assert np.abs(rising[:400]).max() > 0.1
     assert not rising[800:].any()
+
+
+@pytest.mark.parametrize("pitch_hz", [520, 3100, 3600])
+def test_a_tone_has_power_at_its_harmonics_alone(pitch_hz: int) -> None:
+    """What is bent and folds back would be in every generated alarm, and in no recorded one."""
+    rng, harmonics = np.random.default_rng(14), np.arange(pitch_hz, 8000, pitch_hz)
+    for _ in range(10):
+        sound = tone(rng, np.full(RATE_HZ, float(pitch_hz)))
+        power = np.abs(np.fft.rfft(sound)) ** 2
+        assert power[harmonics].sum() > (1 - 1e-9) * power.sum()
 
 
 def test_noise_falls_by_the_slope_asked_for() -> None:

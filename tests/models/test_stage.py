@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
+from models.disturb import Chances
 from models.recordings import Heap, read_heap, with_generated
 from models.stage import Shares, Stage, StageSettings
 from tests.models.test_recordings import sources
@@ -45,6 +47,35 @@ def test_alerts_are_heard_alone_too(heap: Heap) -> None:
     alerts = [truth for truth in truths if truth.targets[2:].any()]
     assert 5 < len(alerts) < 40
     assert {(truth.fold, truth.targets.sum()) for truth in alerts} == {(None, 1.0)}
+
+
+def beeps(heap: Heap, folder: Path, seconds: float) -> Heap:
+    """Return a heap whose only alert is a smoke alarm's one beep, so long, in 3 s of silence."""
+    sound = np.zeros(3 * 16_000)
+    sound[16_000 : 16_000 + round(seconds * 16_000)] = 0.5
+    soundfile.write(folder / "beep.flac", sound, 16_000)
+    return replace(heap, alerts=(replace(heap.alerts[0], file=folder / "beep.flac", label="smoke_alarm"),))
+
+
+@pytest.mark.parametrize(("seconds", "share"), [(0.04, 0.16), (0.2, 0.8), (0.4, 1.0)])
+def test_of_an_alert_alone_it_counts_how_much_is_heard(
+    heap: Heap, tmp_path: Path, seconds: float, share: float
+) -> None:
+    settings = replace(only("alone"), alert_alone=1.0, alert_room=0.0, speeds=(1.0, 1.0))
+    stage, rng = Stage(beeps(heap, tmp_path, seconds), settings), np.random.default_rng(11)
+    heard = [float(stage.draw(rng)[1].targets.sum()) for _ in range(40)]
+    assert max(heard) == pytest.approx(share)
+    assert min(heard) < 0.9 * share  # a window cuts it off
+
+
+def test_two_in_three_alerts_alone_are_far_above_a_background(heap: Heap, tmp_path: Path) -> None:
+    settings = replace(only("alone"), alert_alone=1.0, alert_room=0.0, alert_above_db=(40.0, 40.0))
+    undisturbed = replace(settings, chances=Chances(*[0.0] * 5))
+    stage, rng = Stage(beeps(heap, tmp_path, 0.2), undisturbed), np.random.default_rng(12)
+    windows = [stage.draw(rng)[0] for _ in range(60)]
+    beneath = [float(np.median(np.abs(window)) / np.abs(window).max()) for window in windows]
+    assert 10 < sum(level < 1e-6 for level in beneath) < 30
+    assert all(level < 0.05 for level in beneath)
 
 
 def test_a_recording_alone_is_its_class_and_of_its_fold(heap: Heap) -> None:
