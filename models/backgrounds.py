@@ -11,7 +11,7 @@ import numpy as np
 
 from models.features import RATE_HZ
 from models.music import band, melody
-from models.tones import Rng, Sound, at_peak, coloured, lay, noise, smooth, tone
+from models.tones import HIGHEST_HZ, Rng, Sound, at_peak, coloured, lay, noise, smooth, tone
 
 NOTHING = "background"
 """What a generated sound is called that is no alert."""
@@ -93,7 +93,8 @@ def _beeps(rng: Rng, size: int) -> Sound:
 def _seldom(rng: Rng, time_s: Sound) -> Sound:
     """Open a gate once or twice for a moment, then not for a second or more: appliances, low batteries.
 
-    More would, within a window, be an alarm's fast beeps, and longer ones its pulses, cut off by the window.
+    More would, within a window, be an alarm's fast beeps, and longer ones its pulses, cut off by the window:
+    an appliance's long beep at a sounder's pitch is learned nowhere, and may be taken for an alarm.
     """
     pulse_s = np.exp(rng.uniform(np.log(0.02), np.log(0.12)))
     pulses, every_s = int(rng.integers(1, 3)), pulse_s * rng.uniform(1.5, 3.0)
@@ -125,7 +126,7 @@ def _birds(rng: Rng, size: int) -> Sound:
 def _whistle(hz: Sound) -> Sound:
     """Whistle a pitch, purely, and not at all where it is beyond the band."""
     pure = np.sin(2 * np.pi * np.cumsum(hz) / RATE_HZ)
-    return np.asarray(np.where(hz < 0.48 * RATE_HZ, pure, 0.0) * np.hanning(hz.size))
+    return np.asarray(np.where(hz < HIGHEST_HZ, pure, 0.0) * np.hanning(hz.size))
 
 
 def _insects(rng: Rng, size: int) -> Sound:

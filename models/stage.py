@@ -29,7 +29,8 @@ BLOCK_SAMPLES = RATE_HZ // 50
 SOUNDING = 1e-3
 """A block of 20 ms sounds within 30 dB of the recording's loudest."""
 ENOUGH_S = 0.25
-"""This much of a sound, or all of a shorter one, makes a window wholly its; less makes it so in part."""
+"""This much of a sound makes a window wholly its; less makes it so in part. All of a shorter event of a
+stream is enough, too; alerts are not shorter, so of one alone it is not."""
 PULL = 0.3
 """Windows of a recording are drawn in proportion to their power to this exponent."""
 
@@ -63,9 +64,9 @@ class StageSettings:
     alert_share: float = 0.4
     """Of the events of a stream."""
     alert_alone: float = 0.4
-    """Of what is heard alone: an alert without a background, or far above it, is one, too."""
+    """Share of alerts in what is heard alone: one third without any background, the others far above one."""
     alert_above_db: tuple[float, float] = (20.0, 70.0)
-    """How far above: of two in three of those alerts. A clear tone must not be nothing for being clear."""
+    """How far, by mean power in the window: a clear alert must not be nothing for being clear."""
     alert_room: float = 0.7
     """Share of alerts that sound in a room of their own, which the background is not in."""
     level_dbfs: tuple[float, float] = (-45.0, -3.0)
@@ -272,7 +273,7 @@ def _pick(rng: Rng, items: Sequence[_Loaded]) -> _Loaded:
 
 
 def _over(rng: Rng, sound: Sound, other: Sound, lowest_db: float, highest_db: float = 0.0) -> Sound:
-    """Lay a sound over another, which is as loud or softer by so much."""
+    """Lay a sound over another, whose power is `lowest_db` to `highest_db` of its own, at most 0 dB."""
     gain = _gain(rng.uniform(lowest_db, highest_db))
     return np.asarray(_at_rms(sound) + _at_rms(other) * gain, np.float32)
 

@@ -12,9 +12,10 @@ Sound = NDArray[np.float64]
 Rng = np.random.Generator
 
 PARTIALS = 16
+"""Bending makes more of them, which are faint and left out."""
 CYCLE_SAMPLES = 1024
-"""Of one cycle: enough for 512 partials, of which those beyond the 16th are faint."""
 HIGHEST_HZ = 0.48 * RATE_HZ
+"""Partials beyond it are left out."""
 
 
 def at_peak(sound: Sound) -> Sound:
@@ -37,7 +38,7 @@ def noise(rng: Rng, size: int) -> Sound:
 
 
 def tone(rng: Rng, hz: Sound) -> Sound:
-    """Sound a pitch with partials of a random timbre, those beyond the band left out.
+    """Sound a pitch, `float64[S]` in Hz, with partials of a random timbre, those beyond the band left out.
 
     One cycle is bent as a worn loudspeaker bends it, not the sound: of that, what is beyond the band would
     fold back into it, and no microphone hears anything like it.

@@ -43,7 +43,12 @@ Tick = Callable[[int, float], None]
 
 @dataclass(frozen=True, slots=True)
 class TriggerSettings:
-    """How a trigger is trained."""
+    """How a trigger is trained.
+
+    Raises:
+        ConfigurationError: a batch would be silence alone.
+
+    """
 
     shape: str = "medium"
     steps: int = 2000

@@ -49,7 +49,12 @@ WAYS: tuple[MOfN, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What is tried, and what is worth more."""
+    """What is tried, and what is worth more.
+
+    Raises:
+        ConfigurationError: a label would have nothing to try.
+
+    """
 
     ways: Sequence[MOfN] = WAYS
     """The m of n; where all else is equal, the first."""
@@ -62,9 +67,10 @@ class Preferences:
     counted on score higher, so what is counted is less than what will be."""
 
     def __post_init__(self) -> None:
-        for ways in (self.ways, *self.own_ways.values()):
+        named = {"ways": self.ways} | {f"own_ways[{label}]": ways for label, ways in self.own_ways.items()}
+        for name, ways in named.items():
             if not ways:
-                raise ConfigurationError("ways", list(ways), "at least one m of n to try")
+                raise ConfigurationError(name, list(ways), "at least one m of n to try")
 
     def ways_of(self, label: str) -> Sequence[MOfN]:
         """Return the m of n that are tried for a label."""

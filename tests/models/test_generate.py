@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.backgrounds import BACKGROUNDS, _body, _whistle, draw_background
+from models.backgrounds import BACKGROUNDS, _body, _seldom, _whistle, draw_background
 from models.features import RATE_HZ
 from models.generate import ALERTS, draw_alert
 from models.music import _pattern
@@ -75,6 +75,14 @@ def test_insects_do_not_sing_at_the_pitch_of_a_sounder() -> None:
     for _ in range(30):
         spectrum = np.abs(np.fft.rfft(BACKGROUNDS["insects"](rng, 4 * RATE_HZ)))
         assert hz[1200 * 4 + spectrum[1200 * 4 :].argmax()] > 3700.0
+
+
+def test_what_beeps_seldom_beeps_for_less_than_an_alarms_pulse() -> None:
+    rng, time_s = np.random.default_rng(15), np.arange(20 * RATE_HZ) / RATE_HZ
+    for _ in range(30):
+        gate = _seldom(rng, time_s)
+        changes = np.flatnonzero(np.diff(gate, prepend=0.0, append=0.0))
+        assert 0.015 < np.diff(changes)[::2].max() / RATE_HZ <= 0.121
 
 
 def test_no_pattern_of_music_beeps_at_the_pitch_of_a_piezo() -> None:

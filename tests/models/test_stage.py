@@ -46,7 +46,10 @@ def test_alerts_are_heard_alone_too(heap: Heap) -> None:
     truths = [stage.draw(rng)[1] for _ in range(60)]
     alerts = [truth for truth in truths if truth.targets[2:].any()]
     assert 5 < len(alerts) < 40
-    assert {(truth.fold, truth.targets.sum()) for truth in alerts} == {(None, 1.0)}
+    assert {truth.fold for truth in alerts} == {None}
+    heard = [float(truth.targets.sum()) for truth in alerts]
+    assert min(heard) > 0.0
+    assert max(heard) == 1.0
 
 
 def beeps(heap: Heap, folder: Path, seconds: float) -> Heap:

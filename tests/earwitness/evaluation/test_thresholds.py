@@ -1,6 +1,7 @@
 """Thresholds keep to a rate of false alarms, which labels share, and go into the spec alone."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,11 @@ def test_a_label_may_be_tried_with_other_windows_than_the_others() -> None:
     assert {label: (of.m, of.n) for label, of in choice.labels.items()} == {"dog": (2, 3), "rain": (1, 1)}
 
 
-@pytest.mark.parametrize("asked", [{"ways": []}, {"own_ways": {"dog": []}}])
-def test_without_an_m_of_n_to_try_nothing_can_be_chosen(asked: Mapping[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="at least one m of n to try"):
+@pytest.mark.parametrize(
+    ("asked", "named"), [({"ways": []}, "ways"), ({"own_ways": {"dog": []}}, "own_ways[dog]")]
+)
+def test_without_an_m_of_n_to_try_nothing_can_be_chosen(asked: Mapping[str, Any], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(named)} is .*at least one m of n to try"):
         Preferences(**asked)
 
 
