@@ -108,7 +108,7 @@ def test_an_alert_is_found_over_a_background_and_not_taken_for_the_other(
     assert [alert for alert in ALERTS if found(spec, alert, mixed)] == [label]
 
 
-@pytest.mark.parametrize("snr_db", [5.0, 15.0, 25.0, 35.0, 50.0])
+@pytest.mark.parametrize("snr_db", [0.0, 5.0, 15.0, 25.0, 35.0])
 @pytest.mark.parametrize("begins_s", PHASES_S)
 def test_a_clear_smoke_alarm_is_found_wherever_windows_cut_it(
     spec: ModelSpec, begins_s: float, snr_db: float
