@@ -29,8 +29,9 @@ BLOCK_SAMPLES = RATE_HZ // 50
 SOUNDING = 1e-3
 """A block of 20 ms sounds within 30 dB of the recording's loudest."""
 ENOUGH_S = 0.25
-"""This much of a sound makes a window wholly its; less makes it so in part. All of a shorter event of a
-stream is enough, too; alerts are not shorter, so of one alone it is not."""
+"""So much of a sound in a window makes the window wholly its; less makes it so in part. An event of a
+stream that is shorter is whole where all of it is heard; an alert alone is longer, and a window with less
+cuts it."""
 PULL = 0.3
 """Windows of a recording are drawn in proportion to their power to this exponent."""
 
@@ -273,7 +274,7 @@ def _pick(rng: Rng, items: Sequence[_Loaded]) -> _Loaded:
 
 
 def _over(rng: Rng, sound: Sound, other: Sound, lowest_db: float, highest_db: float = 0.0) -> Sound:
-    """Lay a sound over another, whose power is `lowest_db` to `highest_db` of its own, at most 0 dB."""
+    """Lay a sound over another, whose power is `lowest_db` to `highest_db` relative to the sound's."""
     gain = _gain(rng.uniform(lowest_db, highest_db))
     return np.asarray(_at_rms(sound) + _at_rms(other) * gain, np.float32)
 

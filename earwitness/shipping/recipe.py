@@ -5,7 +5,8 @@
                                                                         └─ trigger
 
 Everything is in the run folder. Networks that are there already are not trained again; what takes minutes,
-measuring and the triggers, is. The cards are written from the run's figures.json.
+measuring and the triggers, is. The cards are written from the run's figures.json, some of their limits by
+hand.
 """
 
 import json
@@ -79,7 +80,7 @@ class Recipe:
     """Negatives that only measure."""
     per_hour: float = 3.0
     """False alarms an hour, over all labels, that thresholds are chosen for, on negatives that are harder
-    than most places: a third of them is music, a seventh is generated noise."""
+    than most places: more than a quarter of them is music, an eighth is generated noise."""
     evaluate: EvaluateSettings = field(default_factory=lambda: EvaluateSettings(passes=2, alarms=24))
     trigger: TriggerSettings = field(default_factory=TriggerSettings)
 

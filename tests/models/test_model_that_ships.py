@@ -20,8 +20,8 @@ DIRECTORY = catalogue.CATALOGUE / "earwitness-small" / "2"
 SMALL = catalogue.CATALOGUE / "earwitness-small-int8" / "2"
 TRIGGER = catalogue.CATALOGUE / "earwitness-trigger" / "1"
 LARGEST_BATCH = 64
-HARDLY_FOUND = ("two_tone", "air_raid")
-"""Patterns of sirens that the models' cards tell of."""
+OFTEN_MISSED = ("two_tone", "air_raid")
+"""Patterns of sirens of which the cards say how seldom they are found: nothing is asked of them here."""
 PHASES_S = (0.0, 0.1, 0.2, 0.3, 0.4)
 """Moments of a hop: where windows cut a pattern decides what each of them hears."""
 every_model = pytest.mark.parametrize("directory", [DIRECTORY, SMALL, TRIGGER], ids=lambda d: d.parent.name)
@@ -46,9 +46,9 @@ def active(reached: NDArray[np.bool_], m: int, n: int) -> NDArray[np.bool_]:
     return np.asarray(np.convolve(reached.astype(int), np.ones(n, dtype=int))[: reached.size] >= m)
 
 
-def found(spec: ModelSpec, label: str, sound: sounds.Samples) -> bool:
-    reached = (scores(windows_of(to_pcm(sound))) >= thresholds())[:, spec.labels.index(label)]
-    return bool(active(reached, *spec.m_of_n_of(label)).any())
+def found(spec: ModelSpec, label: str, sound: sounds.Samples, directory: Path = DIRECTORY) -> bool:
+    reached = scores(windows_of(to_pcm(sound)), directory) >= thresholds(directory)
+    return bool(active(reached[:, spec.labels.index(label)], *spec.m_of_n_of(label)).any())
 
 
 def noisy_windows(count: int) -> PCM:
@@ -111,15 +111,28 @@ def test_an_alert_is_found_over_a_background_and_not_taken_for_the_other(
     assert [alert for alert in ALERTS if found(spec, alert, mixed)] == [label]
 
 
+@pytest.mark.parametrize("directory", [DIRECTORY, SMALL], ids=lambda d: d.parent.name)
 @pytest.mark.parametrize("snr_db", [0.0, 5.0, 15.0, 25.0, 35.0])
 @pytest.mark.parametrize("begins_s", PHASES_S)
 def test_a_clear_smoke_alarm_is_found_wherever_windows_cut_it(
-    spec: ModelSpec, begins_s: float, snr_db: float
+    spec: ModelSpec, begins_s: float, snr_db: float, directory: Path
 ) -> None:
     alarm = np.pad(sounds.smoke_alarm(7.0, 16_000), (round((1.0 + begins_s) * 16_000), 16_000))
     for seed in range(3):
         background = sounds.ambience(np.random.default_rng(seed), alarm.size / 16_000, 16_000)
-        assert found(spec, "smoke_alarm", sounds.mix(alarm, background, snr_db)), seed
+        assert found(spec, "smoke_alarm", sounds.mix(alarm, background, snr_db), directory), seed
+
+
+@pytest.mark.parametrize("sweep", [sounds.WAIL, sounds.YELP], ids=["wail", "yelp"])
+@pytest.mark.parametrize("snr_db", [0.0, 5.0, 15.0, 25.0, 35.0, 50.0])
+@pytest.mark.parametrize("begins_s", PHASES_S)
+def test_a_clear_siren_is_found_wherever_windows_cut_it(
+    spec: ModelSpec, begins_s: float, snr_db: float, sweep: sounds.Sweep
+) -> None:
+    siren = np.pad(sounds.siren(7.0, 16_000, sweep), (round((1.0 + begins_s) * 16_000), 16_000))
+    for seed in range(3):
+        background = sounds.ambience(np.random.default_rng(seed), siren.size / 16_000, 16_000)
+        assert found(spec, "siren", sounds.mix(siren, background, snr_db)), seed
 
 
 @pytest.mark.parametrize(
@@ -142,7 +155,7 @@ def test_an_alert_is_found_without_any_background(
 
 @pytest.mark.parametrize(
     ("label", "pattern"),
-    [(label, pattern) for label in ALERTS for pattern in PATTERNS[label] if pattern not in HARDLY_FOUND],
+    [(label, pattern) for label in ALERTS for pattern in PATTERNS[label] if pattern not in OFTEN_MISSED],
 )
 def test_alerts_of_the_other_generator_are_found_in_a_clear_scene(
     spec: ModelSpec, label: str, pattern: str
