@@ -51,6 +51,11 @@ def found(spec: ModelSpec, label: str, sound: sounds.Samples, directory: Path = 
     return bool(active(reached[:, spec.labels.index(label)], *spec.m_of_n_of(label)).any())
 
 
+def begun(sound: sounds.Samples, begins_s: float) -> sounds.Samples:
+    """Put a second of silence around a sound, so that it begins at a moment of a hop."""
+    return np.pad(sound, (round((1.0 + begins_s) * 16_000), 16_000))
+
+
 def noisy_windows(count: int) -> PCM:
     rng = np.random.default_rng(1)
     noise = rng.standard_normal((count, 16_000)) * np.geomspace(1.0, 10_000.0, count)[:, None]
@@ -117,7 +122,7 @@ def test_an_alert_is_found_over_a_background_and_not_taken_for_the_other(
 def test_a_clear_smoke_alarm_is_found_wherever_windows_cut_it(
     spec: ModelSpec, begins_s: float, snr_db: float, directory: Path
 ) -> None:
-    alarm = np.pad(sounds.smoke_alarm(7.0, 16_000), (round((1.0 + begins_s) * 16_000), 16_000))
+    alarm = begun(sounds.smoke_alarm(7.0, 16_000), begins_s)
     for seed in range(3):
         background = sounds.ambience(np.random.default_rng(seed), alarm.size / 16_000, 16_000)
         assert found(spec, "smoke_alarm", sounds.mix(alarm, background, snr_db), directory), seed
@@ -129,7 +134,7 @@ def test_a_clear_smoke_alarm_is_found_wherever_windows_cut_it(
 def test_a_clear_siren_is_found_wherever_windows_cut_it(
     spec: ModelSpec, begins_s: float, snr_db: float, sweep: sounds.Sweep
 ) -> None:
-    siren = np.pad(sounds.siren(7.0, 16_000, sweep), (round((1.0 + begins_s) * 16_000), 16_000))
+    siren = begun(sounds.siren(7.0, 16_000, sweep), begins_s)
     for seed in range(3):
         background = sounds.ambience(np.random.default_rng(seed), siren.size / 16_000, 16_000)
         assert found(spec, "siren", sounds.mix(siren, background, snr_db)), seed
@@ -149,8 +154,7 @@ def test_a_clear_siren_is_found_wherever_windows_cut_it(
 def test_an_alert_is_found_without_any_background(
     spec: ModelSpec, label: str, sound: sounds.Samples, begins_s: float
 ) -> None:
-    alone = np.pad(0.5 * sound / np.abs(sound).max(), (round((1.0 + begins_s) * 16_000), 16_000))
-    assert found(spec, label, alone)
+    assert found(spec, label, begun(0.5 * sound / np.abs(sound).max(), begins_s))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +167,7 @@ def test_alerts_of_the_other_generator_are_found_in_a_clear_scene(
     missed = []
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        alarm = np.pad(draw_alarm(rng, label, 16_000, pattern).sound, 16_000)
+        alarm = begun(draw_alarm(rng, label, 16_000, pattern).sound, 0.0)
         background = sounds.ambience(rng, alarm.size / 16_000, 16_000)
         if not found(spec, label, sounds.mix(alarm, background, 20.0)):
             missed.append(seed)
