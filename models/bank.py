@@ -25,6 +25,9 @@ WINDOW_SAMPLES, HOP_SAMPLES = 16_000, 8_000
 WINDOW_FRAMES = 1 + (WINDOW_SAMPLES - FRAME_SAMPLES) // FRAME_HOP_SAMPLES
 LOUD, QUIET = 1e-3, 1e-4
 """A window is its recording's label within 30 dB of the loudest, nothing from 40 dB on, unused between."""
+ENOUGH_FRAMES = 12
+"""So many frames within 30 dB of the sound's loudest, about `stage.ENOUGH_S`, make a window wholly an
+alert's; fewer make it so in part."""
 PULL = 0.3
 """Windows are drawn in proportion to their power to this exponent: quiet ones too, but less often."""
 
@@ -38,6 +41,8 @@ class Take:
     loud: NDArray[np.int64]
     chance: NDArray[np.float64]
     """Probability of each of `loud`, cumulative."""
+    heard: NDArray[np.float32]
+    """How much of the sound a window from each of `loud` holds, 0 to 1; see `ENOUGH_FRAMES`."""
     quiet: NDArray[np.int64]
 
 
@@ -61,17 +66,24 @@ class Bank:
     backgrounds: list[Take] = field(default_factory=list)
 
     def draw(self, rng: np.random.Generator, size: int) -> Batch:
-        """Draw a batch: 56 % recordings, 20 % alerts, the rest backgrounds and quiet moments."""
+        """Draw a batch: 56 % recordings, 20 % alerts, the rest backgrounds and quiet moments.
+
+        A recording counts whole, an alert as far as it is heard in its window.
+        """
         alerts = round(0.2 * size) if self.alerts else 0
         recordings = round(0.76 * size) - alerts
         takes = [_pick(rng, _pick(rng, self.labelled)) for _ in range(recordings)]
         takes += [_pick(rng, self.alerts) for _ in range(alerts)]
-        positive = [(_loud_window(rng, take), take.label) for take in takes]
-        negative = [(self._nothing(rng), None) for _ in range(size - len(positive))]
-        windows, labels = zip(*(positive + negative), strict=True)
-        alarming = torch.arange(size) >= recordings
-        alarming &= torch.arange(size) < len(positive)
-        return Batch(torch.stack(windows), self._targets(labels), alarming)
+        alarming = torch.zeros(size, dtype=torch.bool)
+        alarming[recordings : len(takes)] = True
+        targets, windows = torch.zeros(size, len(self.labels)), list[Tensor]()
+        for row, take in enumerate(takes):
+            window, heard = _loud_window(rng, take)
+            windows.append(window)
+            if take.label is not None:
+                targets[row, take.label] = heard if row >= recordings else 1.0
+        windows += [self._nothing(rng) for _ in range(size - len(takes))]
+        return Batch(torch.stack(windows), targets, alarming)
 
     def draw_backgrounds(self, rng: np.random.Generator, size: int) -> Tensor:
         """Draw backgrounds to lay under a batch, `float32[size, frames, bands]`."""
@@ -81,14 +93,7 @@ class Bank:
         """Draw a background, which is digital silence where there is none."""
         if not self.backgrounds:
             return torch.zeros(WINDOW_FRAMES, BANDS)
-        return _loud_window(rng, _pick(rng, self.backgrounds))
-
-    def _targets(self, labels: Sequence[int | None]) -> Tensor:
-        targets = torch.zeros(len(labels), len(self.labels))
-        for row, label in enumerate(labels):
-            if label is not None:
-                targets[row, label] = 1.0
-        return targets
+        return _loud_window(rng, _pick(rng, self.backgrounds))[0]
 
     def _nothing(self, rng: np.random.Generator) -> Tensor:
         """Draw a window in which nothing should be found."""
@@ -111,16 +116,20 @@ def mel_power(audio: PCM) -> Tensor:
 def take_of(audio: PCM, label: int | None) -> Take:
     """Prepare a sound for drawing; `label` is the index of what it is."""
     power = mel_power(audio)
-    total = np.concatenate([[0.0], np.cumsum(power.sum(dim=1).double().numpy())])
+    frames = power.sum(dim=1).double().numpy()
+    total = np.concatenate([[0.0], np.cumsum(frames)])
     levels = total[WINDOW_FRAMES:] - total[:-WINDOW_FRAMES]
     relative = levels / max(float(levels.max()), 1e-20)
     loud = np.flatnonzero(relative >= LOUD) if relative.any() else np.arange(levels.size)
     weights = np.maximum(relative[loud], LOUD) ** PULL
+    sounding = np.concatenate([[0], np.cumsum(frames >= LOUD * max(frames.max(), 1e-20))])
+    heard = (sounding[loud + WINDOW_FRAMES] - sounding[loud]) / ENOUGH_FRAMES
     return Take(
         power=power,
         label=label,
         loud=loud,
         chance=np.cumsum(weights / weights.sum()),
+        heard=np.minimum(heard, 1.0).astype(np.float32),
         quiet=np.flatnonzero(relative < QUIET),
     )
 
@@ -185,9 +194,10 @@ def _pick(rng: np.random.Generator, items: Sequence[T]) -> T:
     return items[int(rng.integers(len(items)))]
 
 
-def _loud_window(rng: np.random.Generator, take: Take) -> Tensor:
+def _loud_window(rng: np.random.Generator, take: Take) -> tuple[Tensor, float]:
+    """Draw a window of a sound, and say how much of it is heard there."""
     index = min(int(np.searchsorted(take.chance, rng.random())), take.loud.size - 1)
-    return _window(take, int(take.loud[index]))
+    return _window(take, int(take.loud[index])), float(take.heard[index])
 
 
 def _window(take: Take, start: int) -> Tensor:

@@ -40,9 +40,9 @@ PULL = 0.3
 class Shares:
     """How the windows are made up; they sum to 1."""
 
-    alone: float = 0.20
+    alone: float = 0.22
     pair: float = 0.09
-    stream: float = 0.37
+    stream: float = 0.35
     nothing: float = 0.10
     variety: float = 0.14
     generated: float = 0.10
@@ -64,10 +64,11 @@ class StageSettings:
     alert_snr_db: tuple[float, float] = (-8.0, 30.0)
     alert_share: float = 0.4
     """Of the events of a stream."""
-    alert_alone: float = 0.4
+    alert_alone: float = 0.5
     """Share of alerts in what is heard alone: one third without any background, the others far above one."""
-    alert_above_db: tuple[float, float] = (20.0, 70.0)
-    """How far, by mean power in the window: a clear alert must not be nothing for being clear."""
+    above_db: tuple[float, float] = (20.0, 70.0)
+    """SNR of those alerts. What is generated to be nothing lies, by mean power, 0 dB to the upper end above
+    its background: how clear a sound is must not tell what it is."""
     alert_room: float = 0.7
     """Share of alerts that sound in a room of their own, which the background is not in."""
     level_dbfs: tuple[float, float] = (-45.0, -3.0)
@@ -120,14 +121,18 @@ class Stage:
 
     def _alone(self, rng: Rng) -> tuple[Sound, Truth]:
         if self._alerts and rng.random() < self._settings.alert_alone:
-            label, sound = self._alert(rng, WINDOW_SAMPLES)
-            share = min(1.0, int(_sounding(sound).sum()) / (ENOUGH_S * RATE_HZ))
-            if rng.random() < 2 / 3:
-                least_db, most_db = self._settings.alert_above_db
-                sound = _over(rng, sound, self._background(rng, None), -most_db, -least_db)
-            return sound, self._truth({label: share}, None)
+            return self._alert_alone(rng)
         chosen = _pick(rng, self._labelled)
         return self._excerpt(rng, chosen), self._truth({chosen.recording.label: 1.0}, chosen.recording.fold)
+
+    def _alert_alone(self, rng: Rng) -> tuple[Sound, Truth]:
+        label, sound = self._alert(rng, WINDOW_SAMPLES)
+        share = min(1.0, int(_sounding(sound).sum()) / (ENOUGH_S * RATE_HZ))
+        if rng.random() < 1 / 3:
+            return sound, self._truth({label: share}, None)
+        fold = _pick(rng, self._labelled).recording.fold
+        above = _gain(rng.uniform(*self._settings.above_db)) / max(_sounding_rms(sound), 1e-9)
+        return _at_rms(self._background(rng, fold)) + above * sound, self._truth({label: share}, fold)
 
     def _pair(self, rng: Rng) -> tuple[Sound, Truth]:
         one = _pick(rng, self._labelled)
@@ -171,7 +176,7 @@ class Stage:
         """
         sound = self._excerpt(rng, _pick(rng, self._generated_sounds))
         if rng.random() < 0.5:
-            sound = _over(rng, sound, self._background(rng, None), -30.0)
+            sound = _over(rng, sound, self._background(rng, None), -self._settings.above_db[1])
         return sound, self._truth({}, None)
 
     def _pick_any(self, rng: Rng) -> _Loaded:
@@ -273,10 +278,9 @@ def _pick(rng: Rng, items: Sequence[_Loaded]) -> _Loaded:
     return items[int(rng.integers(len(items)))]
 
 
-def _over(rng: Rng, sound: Sound, other: Sound, lowest_db: float, highest_db: float = 0.0) -> Sound:
-    """Lay a sound over another, whose power is `lowest_db` to `highest_db` relative to the sound's."""
-    gain = _gain(rng.uniform(lowest_db, highest_db))
-    return np.asarray(_at_rms(sound) + _at_rms(other) * gain, np.float32)
+def _over(rng: Rng, sound: Sound, other: Sound, lowest_db: float) -> Sound:
+    """Lay a sound over another, whose power is `lowest_db` to 0 dB relative to the sound's."""
+    return np.asarray(_at_rms(sound) + _at_rms(other) * _gain(rng.uniform(lowest_db, 0.0)), np.float32)
 
 
 def _at_rms(sound: Sound, rms: float = 1.0) -> Sound:

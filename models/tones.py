@@ -16,6 +16,8 @@ PARTIALS = 16
 CYCLE_SAMPLES = 1024
 HIGHEST_HZ = 0.48 * RATE_HZ
 """Partials beyond it are left out."""
+FADING_HZ = 800.0
+"""They fade over so much below it, so that a glide does not click where one goes."""
 
 
 def at_peak(sound: Sound) -> Sound:
@@ -37,14 +39,15 @@ def noise(rng: Rng, size: int) -> Sound:
     return np.asarray(coloured(rng, size, rng.uniform(-9.0, 2.0)) * 10 ** (level / 20))
 
 
-def tone(rng: Rng, hz: Sound) -> Sound:
+def tone(rng: Rng, hz: Sound, horn: bool = False) -> Sound:
     """Sound a pitch, `float64[S]` in Hz, with partials of a random timbre, those beyond the band left out.
 
-    One cycle is bent as a worn loudspeaker bends it, not the sound: of that, what is beyond the band would
-    fold back into it, and no microphone hears anything like it.
+    A horn's are all strong. One cycle is bent as a worn loudspeaker bends it, not the sound: of that, what
+    is beyond the band would fold back into it, and no microphone hears anything like it.
     """
     k = np.arange(1, PARTIALS + 1)
-    slope, even = rng.uniform(0.6, 3.0), rng.uniform(0.0, 1.0) ** 2
+    slope = rng.uniform(0.6, 1.6) if horn else rng.uniform(0.6, 3.0)
+    even = rng.uniform(0.5, 1.0) if horn else rng.uniform(0.0, 1.0) ** 2
     weights = k**-slope * np.where(k % 2, 1.0, even) * rng.uniform(0.5, 1.0, PARTIALS)
     turns = np.outer(k, np.arange(CYCLE_SAMPLES)) / CYCLE_SAMPLES
     cycle = weights @ np.sin(2 * np.pi * turns + rng.uniform(0.0, 2 * np.pi, (PARTIALS, 1)))
@@ -52,7 +55,7 @@ def tone(rng: Rng, hz: Sound) -> Sound:
     phase, sound = 2 * np.pi * np.cumsum(hz) / RATE_HZ, np.zeros_like(hz)
     for number in k[k * hz.min(initial=RATE_HZ) < HIGHEST_HZ]:
         partial = np.abs(bent[number]) * np.cos(number * phase + np.angle(bent[number]))
-        sound += np.where(number * hz < HIGHEST_HZ, partial, 0.0)
+        sound += partial * np.clip((HIGHEST_HZ - number * hz) / FADING_HZ, 0.0, 1.0)
     return sound
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from models.backgrounds import BACKGROUNDS, _body, _seldom, _whistle, draw_background
 from models.features import RATE_HZ
-from models.generate import ALERTS, draw_alert
+from models.generate import ALERTS, _rotor, _two_tones, draw_alert
 from models.music import _pattern
 from models.tones import at_peak, coloured, tone
 
@@ -130,6 +130,35 @@ def test_a_tone_has_power_at_its_harmonics_alone(pitch_hz: int) -> None:
         sound = tone(rng, np.full(RATE_HZ, float(pitch_hz)))
         power = np.abs(np.fft.rfft(sound)) ** 2
         assert power[harmonics].sum() > (1 - 1e-9) * power.sum()
+
+
+def test_a_siren_of_two_tones_holds_two_pitches() -> None:
+    rng, time_s = np.random.default_rng(20), np.arange(6 * RATE_HZ) / RATE_HZ
+    for _ in range(20):
+        pitch_hz = pitches_hz(_two_tones(rng, time_s, np.ones_like(time_s)), 0.05)
+        often = np.sort(np.unique(np.round(pitch_hz / 20.0), return_counts=True)[1])[::-1]
+        assert often.size > 1
+        assert often[:2].sum() > 0.9 * pitch_hz.size
+
+
+def test_a_rotor_is_louder_the_faster_it_turns() -> None:
+    rng, time_s, follows = np.random.default_rng(21), np.arange(30 * RATE_HZ) / RATE_HZ, []
+    for _ in range(20):
+        frames = _rotor(rng, time_s).reshape(-1, 800)
+        level, speed = np.square(frames).mean(1), np.diff(np.signbit(frames), axis=1).mean(1)
+        follows.append(np.corrcoef(level.argsort().argsort(), speed.argsort().argsort())[0, 1])
+    assert np.median(follows) > 0.8
+
+
+def test_a_glide_does_not_click_where_its_partials_go() -> None:
+    rng = np.random.default_rng(16)
+    for _ in range(10):
+        sound = tone(rng, np.linspace(2400.0, 2700.0, RATE_HZ))
+        frames = np.lib.stride_tricks.sliding_window_view(sound, 400)[::160] * np.hanning(400)
+        power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
+        hz = np.fft.rfftfreq(400, 1 / RATE_HZ)
+        between = power[:, (hz > 3300.0) & (hz < 4500.0)].sum(axis=1) / power.sum(axis=1)
+        assert 10 * np.log10(between.max()) < -70.0
 
 
 def test_noise_falls_by_the_slope_asked_for() -> None:

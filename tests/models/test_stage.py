@@ -45,10 +45,10 @@ def test_alerts_are_heard_alone_too(heap: Heap) -> None:
     stage, rng = Stage(heap, only("alone")), np.random.default_rng(10)
     truths = [stage.draw(rng)[1] for _ in range(60)]
     alerts = [truth for truth in truths if truth.targets[2:].any()]
-    assert 5 < len(alerts) < 40
-    assert {truth.fold for truth in alerts} == {None}
+    assert 20 < len(alerts) < 40
+    assert {truth.fold for truth in alerts} == {None, 1, 2}
     heard = [float(truth.targets.sum()) for truth in alerts]
-    assert min(heard) > 0.0
+    assert min(heard) < 1.0
     assert max(heard) == 1.0
 
 
@@ -72,13 +72,16 @@ def test_of_an_alert_alone_it_counts_how_much_is_heard(
 
 
 def test_two_in_three_alerts_alone_are_far_above_a_background(heap: Heap, tmp_path: Path) -> None:
-    settings = replace(only("alone"), alert_alone=1.0, alert_room=0.0, alert_above_db=(40.0, 40.0))
-    undisturbed = replace(settings, chances=Chances(*[0.0] * 5))
-    stage, rng = Stage(beeps(heap, tmp_path, 0.2), undisturbed), np.random.default_rng(12)
-    windows = [stage.draw(rng)[0] for _ in range(60)]
-    beneath = [float(np.median(np.abs(window)) / np.abs(window).max()) for window in windows]
-    assert 10 < sum(level < 1e-6 for level in beneath) < 30
-    assert all(level < 0.05 for level in beneath)
+    settings = replace(only("alone"), alert_alone=1.0, alert_room=0.0, above_db=(40.0, 40.0))
+    undisturbed = replace(settings, chances=Chances(*[0.0] * 5), speeds=(1.0, 1.0))
+    hiss = tuple(r for r in heap.labelled if r.label == "hiss")
+    hissing = replace(beeps(heap, tmp_path, 0.2), backgrounds=hiss, variety=hiss, generated=hiss)
+    stage, rng = Stage(hissing, undisturbed), np.random.default_rng(12)
+    drawn = [stage.draw(rng) for _ in range(60)]
+    assert 30 < sum(truth.fold is not None for _, truth in drawn) < 50
+    for window, truth in drawn:
+        beneath = float(np.median(np.abs(window)) / np.abs(window).max())
+        assert (0.005 < beneath < 0.01) if truth.fold is not None else beneath == 0.0
 
 
 def test_a_recording_alone_is_its_class_and_of_its_fold(heap: Heap) -> None:
