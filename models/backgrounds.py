@@ -148,11 +148,20 @@ def _insects(rng: Rng, size: int) -> Sound:
 
 
 def _steady_tones(rng: Rng, size: int) -> Sound:
-    """A whistle, a whine, or a dial tone; one that slides would, within a window, be a siren."""
-    drift = np.cumsum(rng.normal(0, 1, size)) * 2e-6
-    pitches = np.exp(rng.uniform(np.log(90), np.log(6000), 2))
-    tones = [tone(rng, pitch * np.exp(drift)) * rng.choice([0.0, 1.0]) for pitch in pitches]
-    return np.asarray(sum(tones) + (0.02 + 0.1 * rng.random()) * at_peak(noise(rng, size)))
+    """Whistles, whines, dial tones, chords that last: one to four pitches, pure or full, and some hiss.
+
+    A kettle's creeps and trembles a little; one that slides would, within a window, be a siren.
+    """
+    time_s, sound = np.arange(size) / RATE_HZ, np.zeros(size)
+    knots = rng.normal(0.0, rng.uniform(0.0, 0.003), int(8 * size / RATE_HZ) + 2)
+    creeping = np.exp(rng.uniform(-0.01, 0.01) * time_s + np.interp(8 * time_s, np.arange(knots.size), knots))
+    for pitch_hz in np.exp(rng.uniform(np.log(90.0), np.log(6000.0), int(rng.integers(1, 5)))):
+        hz = pitch_hz * creeping
+        pure = np.sin(2 * np.pi * np.cumsum(hz) / RATE_HZ)
+        sound += rng.uniform(0.1, 1.0) * (pure if rng.random() < 0.5 else at_peak(tone(rng, hz)))
+    tremulant = 1 + rng.uniform(0.0, 0.15) * np.sin(2 * np.pi * rng.uniform(3.0, 7.0) * time_s)
+    hiss = at_peak(coloured(rng, size, rng.uniform(-6.0, 3.0))) * 10 ** rng.uniform(-2.0, 0.2)
+    return np.asarray(at_peak(sound) * tremulant + hiss)
 
 
 def _clatter(rng: Rng, size: int) -> Sound:

@@ -42,9 +42,9 @@ class Shares:
 
     alone: float = 0.22
     pair: float = 0.09
-    stream: float = 0.35
-    nothing: float = 0.10
-    variety: float = 0.14
+    stream: float = 0.37
+    nothing: float = 0.09
+    variety: float = 0.13
     generated: float = 0.10
 
     def draw(self, rng: Rng) -> str:
@@ -64,7 +64,7 @@ class StageSettings:
     alert_snr_db: tuple[float, float] = (-8.0, 30.0)
     alert_share: float = 0.4
     """Of the events of a stream."""
-    alert_alone: float = 0.5
+    alert_alone: float = 0.45
     """Share of alerts in what is heard alone: one third without any background, the others far above one."""
     above_db: tuple[float, float] = (20.0, 70.0)
     """SNR of those alerts. What is generated to be nothing lies, by mean power, 0 dB to the upper end above

@@ -41,6 +41,7 @@ from earwitness.shipping.crosswise import (
     hear_empty,
     hear_fold,
 )
+from earwitness.shipping.patterns import EACH, Tried, found_by_pattern, try_patterns
 from models import checkpoint
 from models.compress.edge import export_ort
 from models.compress.entry import Entry as Compressible
@@ -61,6 +62,8 @@ from schemas.model import MODEL_FILE, ModelSpec, read_spec
 
 FIGURES = "figures.json"
 TRIGGER, TRIGGER_VERSION = "earwitness-trigger", "1"
+MORE_NOISE = 4
+"""So many times more generated noise for the model that ships: half an hour would hold one or two kettles."""
 TRIGGER_ALARMS = 20
 """Of each kind, in each fold."""
 CHOOSING = ("asterisk-core-sounds-es-wav", "asterisk-core-sounds-it-wav", "singularity-music")
@@ -120,6 +123,7 @@ def make_catalogue(recipe: Recipe, catalogue: Path, say: Say) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "accuracy": _accuracy(recipe, trained, say),
         "recipe": _told(recipe, read_spec(shipped), recipe_figures, choice),
+        "patterns": _patterns(recipe, heap, trained, by_fold, say),
         "shipped": _false_alarms(recipe, shipped, choice, say),
         "int8": _quantised(recipe, catalogue, trained, shipped, say),
         "trigger": _trigger(recipe, catalogue, heap, trained, choice, by_fold, say),
@@ -186,6 +190,18 @@ def _robustness(
     )
 
 
+def _patterns(
+    recipe: Recipe, heap: Heap, trained: Sequence[Trained], by_fold: Sequence[Choice], say: Say
+) -> dict[str, Any]:
+    """Let every network hear the second generator's patterns over the ambience of its fold."""
+    tried, of_folds = list[Tried](), _of_seed(trained, recipe.train.seeds[0])
+    for number, (one, choice) in enumerate(zip(of_folds, by_fold, strict=True), start=1):
+        trial, seed = _trial(recipe, heap, one), [recipe.evaluate.seed + 3, number]
+        tried += try_patterns(trial, choice.into(trial.listener.spec), EACH, seed)
+        say("patterns", number, len(of_folds), float("nan"))
+    return found_by_pattern(tried)
+
+
 def _accuracy(recipe: Recipe, trained: Sequence[Trained], say: Say) -> dict[str, Any]:
     """Measure clip accuracy of every seed and fold, through the pipeline."""
     by_seed: dict[str, dict[str, Any]] = {}
@@ -227,7 +243,11 @@ def _told(recipe: Recipe, spec: ModelSpec, figures: Figures, choice: Choice) -> 
 def _false_alarms(recipe: Recipe, shipped: Path, choice: Choice, say: Say) -> dict[str, Any]:
     """Count what the model that ships finds where there is nothing, in sounds it has never heard."""
     listener = Listener.of(shipped)
-    settings = replace(recipe.evaluate, seed=recipe.evaluate.seed + 1000)
+    settings = replace(
+        recipe.evaluate,
+        seed=recipe.evaluate.seed + 1000,
+        noise_hours=MORE_NOISE * recipe.evaluate.noise_hours,
+    )
     evidence = hear_empty(listener, recipe.testing, settings)
     say("false alarms", 1, 1, float("nan"))
     return _told(recipe, listener.spec, measure(evidence, settings), choice)

@@ -85,10 +85,22 @@ def draw_alarms(
     """
     for _ in range(count):
         for label in labels:
-            sound = draw_alarm(rng, label, rate_hz).sound
-            if rng.random() < LOUDSPEAKER_SHARE:
-                sound = place(sound, loudspeaker(rng, rate_hz))
-            yield Recorded(_to_pcm(place(sound, room_response(rng, rate_hz))), label, whole=True)
+            yield draw_placed_alarm(rng, label, rate_hz)
+
+
+def draw_placed_alarm(
+    rng: np.random.Generator, label: str, rate_hz: int, pattern: str | None = None
+) -> Recorded:
+    """Draw an alarm, of any pattern or of the one given, from a loudspeaker or a sounder in a room.
+
+    Raises:
+        ConfigurationError: no generator knows the label or the pattern.
+
+    """
+    sound = draw_alarm(rng, label, rate_hz, pattern).sound
+    if rng.random() < LOUDSPEAKER_SHARE:
+        sound = place(sound, loudspeaker(rng, rate_hz))
+    return Recorded(_to_pcm(place(sound, room_response(rng, rate_hz))), label, whole=True)
 
 
 def _lay(
