@@ -1,8 +1,8 @@
 """Numbers -> sounds to train on in which nothing should be found, some of them easily taken for something.
 
-The noise that a model is tested with comes from another generator, `models/scenes`. Its hums, engines and
-clatter are built much as these are, from the same physics, so a model is less often wrong about them than
-about others.
+The noise that a model is tested with comes from another generator, `models/scenes`. Its hums, engines,
+clatter, whistles, chords and tunes are built much as these are, from the same physics, so a model is less
+often wrong about them than about others.
 """
 
 from collections.abc import Callable, Mapping
@@ -150,7 +150,7 @@ def _insects(rng: Rng, size: int) -> Sound:
 def _steady_tones(rng: Rng, size: int) -> Sound:
     """Whistles, whines, dial tones, chords that last: one to four pitches, pure or full, and some hiss.
 
-    A kettle's creeps and trembles a little; one that slides would, within a window, be a siren.
+    All creep and tremble a little, as a kettle's does; one that slides would, within a window, be a siren.
     """
     time_s, sound = np.arange(size) / RATE_HZ, np.zeros(size)
     knots = rng.normal(0.0, rng.uniform(0.0, 0.003), int(8 * size / RATE_HZ) + 2)

@@ -8,14 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from models.bank import HOP_SAMPLES, WINDOW_SAMPLES
 from models.dataset import PCM, cut_windows
 from models.network import Model
 from models.recordings import Recording
-
-Logits = NDArray[np.float32]
 
 
 def clip_accuracy(model: Model, recordings: Sequence[Recording], classes: Sequence[str]) -> float:

@@ -1,7 +1,8 @@
 """Numbers -> smoke alarms and sirens to train on, which belong to nobody.
 
 Alarms that a model is tested with come from another generator, `models/scenes`, which shares no code
-with this one; both follow the same standards.
+with this one; both follow the same standards, and what had been missed of its sirens was known when these
+were made.
 """
 
 import numpy as np
@@ -67,7 +68,7 @@ def _siren(rng: Rng, seconds: float) -> Sound:
 def _two_tones(rng: Rng, time_s: Sound, passing: Sound) -> Sound:
     """Sound two horns in turn, or a loudspeaker's two tones, up to 1 s each, with a dip where they change.
 
-    Longer ones would, within a window, be one steady tone.
+    Longer ones, as Italy's and some of France's are, would be one steady tone within a window.
 
     Germany's are a fourth apart, four tones in 3 s (DIN 14610); France's 1.12 to 1.68 times, 0.5 to 1.2 s
     each; Italy's 1.68 times, two in 3 s; hi-lo of electronic sirens a third, about half a second each.
@@ -75,7 +76,7 @@ def _two_tones(rng: Rng, time_s: Sound, passing: Sound) -> Sound:
     low, ratio = rng.uniform(340.0, 800.0), rng.uniform(1.1, 1.75)
     turns = time_s / np.exp(rng.uniform(np.log(0.3), 0.0))
     into = np.minimum(turns % 1.0, 1.0 - turns % 1.0)
-    # In shares of a tone's time: 2 to 50 ms.
+    # Time constants are shares of a tone's time: 1.5 to 30 ms.
     dip = 1.0 - rng.uniform(0.0, 1.0) * np.exp(-into / rng.uniform(0.005, 0.03))
     high = smooth((turns % 2.0 < 1.0).astype(float))
     return np.asarray(tone(rng, low * ratio**high * passing, horn=rng.random() < 0.7) * dip)
@@ -84,12 +85,12 @@ def _two_tones(rng: Rng, time_s: Sound, passing: Sound) -> Sound:
 def _rotor(rng: Rng, time_s: Sound) -> Sound:
     """Chop air with a rotor that is sped up and runs down, louder the faster.
 
-    Many have two rows of ports, 9 and 12, 4 and 5, or 10 and 12, and sound two pitches at once.
+    Many have two rows of ports and sound two pitches at once; which numbers of ports is our choice.
     """
     turn, driven = time_s / rng.uniform(4.0, 14.0) % 1.0, rng.uniform(0.3, 0.7)
     slows, deep = rng.uniform(1.0, 3.0), rng.uniform(1.8, 4.0)
     coasts = (np.exp(-slows * (turn - driven) / (1 - driven)) - np.exp(-slows)) / (1 - np.exp(-slows))
-    height = np.where(turn < driven, np.sqrt(turn / driven), np.clip(coasts, 0.0, 1.0))
+    height = np.where(turn < driven, np.sqrt(turn / driven), coasts)
     hz = rng.uniform(150.0, 400.0) * deep**height
     sound = tone(rng, hz, horn=rng.random() < 0.5)
     if rng.random() < 0.5:

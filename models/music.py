@@ -8,12 +8,12 @@ from models.tones import Rng, Sound, at_peak, coloured, lay, noise, smooth, tone
 
 
 def melody(rng: Rng, size: int) -> Sound:
-    """Notes and chords of a scale on one instrument, plucked or held, each cut off or ringing on."""
+    """Notes and chords of a scale on one instrument, plucked or held; all are cut off, or all ring on."""
     sound, at, instrument = np.zeros(size), 0, int(rng.integers(2**32))
     beat, root = rng.uniform(0.1, 0.7), rng.uniform(80.0, 700.0)
     fades, rings = np.exp(rng.uniform(np.log(0.5), np.log(12.0))), rng.random() < 0.6
     while at < size:
-        length = max(1, int(RATE_HZ * beat * rng.choice([1, 1, 2, 4])))
+        length = int(RATE_HZ * beat * rng.choice([1, 1, 2, 4]))
         time_s = np.arange(min(size - at, int(RATE_HZ * 5 / fades) if rings else length)) / RATE_HZ
         touched = np.minimum(1.0, time_s / 0.004) * np.exp(-fades * time_s)
         for _ in range(int(rng.integers(1, 4))):

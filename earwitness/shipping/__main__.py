@@ -95,6 +95,7 @@ def _quick(recipe: Recipe) -> Recipe:
         choosing={name: entries[::50] for name, entries in recipe.choosing.items()},
         testing={name: entries[::200] for name, entries in recipe.testing.items()},
         evaluate=replace(recipe.evaluate, passes=1, alarms=4, noise_hours=0.1, most_robustness_recordings=8),
+        patterns=1,
         trigger=replace(recipe.trigger, steps=200),
     )
 

@@ -20,8 +20,6 @@ from models.scenes.streams import StreamSettings, draw_placed_alarm, draw_stream
 from schemas.model import ModelSpec
 
 SNRS_DB = (0.0, 20.0, 40.0)
-EACH = 8
-"""Of every pattern at each SNR, for each network."""
 STREAM_S = 40.0
 
 
@@ -46,14 +44,19 @@ def try_patterns(trial: Trial, spec: ModelSpec, each: int, seed: list[int]) -> I
     made = StreamSettings(rate_hz=spec.sample_rate_hz, length_s=STREAM_S, events=(1, 1))
     for label in alarm_labels(spec):
         for pattern in PATTERNS[label]:
-            for snr_db in SNRS_DB * each:
+            for snr_db in np.tile(SNRS_DB, each).tolist():
                 alarm = draw_placed_alarm(rng, label, spec.sample_rate_hz, pattern)
                 clear = replace(made, snr_db=(snr_db, snr_db))
                 stream = draw_stream(rng, [alarm], trial.backgrounds, clear)
                 (scene,) = hear_streams(trial.listener, [stream])
                 ((begin_s, end_s, _),) = scene.truth
-                spans = scene.heard.decided_by(spec).spans(label)
-                yield Tried(label, pattern, snr_db, any(a < end_s and b > begin_s for a, b in spans))
+                found = meets(scene.heard.decided_by(spec).spans(label), begin_s, end_s)
+                yield Tried(label, pattern, snr_db, found)
+
+
+def meets(spans: Iterable[tuple[float, float]], begin_s: float, end_s: float) -> bool:
+    """Tell whether any detection overlaps an event."""
+    return any(begins_s < end_s and ends_s > begin_s for begins_s, ends_s in spans)
 
 
 def found_by_pattern(tried: Iterable[Tried]) -> dict[str, dict[str, dict[str, Any]]]:

@@ -41,7 +41,7 @@ from earwitness.shipping.crosswise import (
     hear_empty,
     hear_fold,
 )
-from earwitness.shipping.patterns import EACH, Tried, found_by_pattern, try_patterns
+from earwitness.shipping.patterns import Tried, found_by_pattern, try_patterns
 from models import checkpoint
 from models.compress.edge import export_ort
 from models.compress.entry import Entry as Compressible
@@ -63,7 +63,7 @@ from schemas.model import MODEL_FILE, ModelSpec, read_spec
 FIGURES = "figures.json"
 TRIGGER, TRIGGER_VERSION = "earwitness-trigger", "1"
 MORE_NOISE = 4
-"""So many times more generated noise for the model that ships: half an hour would hold one or two kettles."""
+"""So many times more generated noise for the model that ships: half an hour holds about one kettle."""
 TRIGGER_ALARMS = 20
 """Of each kind, in each fold."""
 CHOOSING = ("asterisk-core-sounds-es-wav", "asterisk-core-sounds-it-wav", "singularity-music")
@@ -85,6 +85,8 @@ class Recipe:
     """False alarms an hour, over all labels, that thresholds are chosen for, on negatives that are harder
     than most places: more than a quarter of them is music, an eighth is generated noise."""
     evaluate: EvaluateSettings = field(default_factory=lambda: EvaluateSettings(passes=2, alarms=24))
+    patterns: int = 8
+    """Of every pattern of alerts at each SNR, for each network."""
     trigger: TriggerSettings = field(default_factory=TriggerSettings)
 
     @property
@@ -122,7 +124,7 @@ def make_catalogue(recipe: Recipe, catalogue: Path, say: Say) -> dict[str, Any]:
     shipped = _ship(recipe, catalogue, trained, choice)
     figures: dict[str, Any] = {
         "accuracy": _accuracy(recipe, trained, say),
-        "recipe": _told(recipe, read_spec(shipped), recipe_figures, choice),
+        "recipe": _told(recipe.evaluate, read_spec(shipped), recipe_figures, choice),
         "patterns": _patterns(recipe, heap, trained, by_fold, say),
         "shipped": _false_alarms(recipe, shipped, choice, say),
         "int8": _quantised(recipe, catalogue, trained, shipped, say),
@@ -193,11 +195,11 @@ def _robustness(
 def _patterns(
     recipe: Recipe, heap: Heap, trained: Sequence[Trained], by_fold: Sequence[Choice], say: Say
 ) -> dict[str, Any]:
-    """Let every network hear the second generator's patterns over the ambience of its fold."""
+    """Let the first seed's networks hear the second generator's patterns over the ambience of its fold."""
     tried, of_folds = list[Tried](), _of_seed(trained, recipe.train.seeds[0])
     for number, (one, choice) in enumerate(zip(of_folds, by_fold, strict=True), start=1):
-        trial, seed = _trial(recipe, heap, one), [recipe.evaluate.seed + 3, number]
-        tried += try_patterns(trial, choice.into(trial.listener.spec), EACH, seed)
+        trial, seed = _trial(recipe, heap, one), [recipe.evaluate.seed, 3, number]
+        tried += try_patterns(trial, choice.into(trial.listener.spec), recipe.patterns, seed)
         say("patterns", number, len(of_folds), float("nan"))
     return found_by_pattern(tried)
 
@@ -235,8 +237,8 @@ def _ship(recipe: Recipe, catalogue: Path, trained: Sequence[Trained], choice: C
     return directory
 
 
-def _told(recipe: Recipe, spec: ModelSpec, figures: Figures, choice: Choice) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(Report(spec, {}, recipe.evaluate, figures, choice).as_json())
+def _told(settings: EvaluateSettings, spec: ModelSpec, figures: Figures, choice: Choice) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(Report(spec, {}, settings, figures, choice).as_json())
     return told
 
 
@@ -250,7 +252,7 @@ def _false_alarms(recipe: Recipe, shipped: Path, choice: Choice, say: Say) -> di
     )
     evidence = hear_empty(listener, recipe.testing, settings)
     say("false alarms", 1, 1, float("nan"))
-    return _told(recipe, listener.spec, measure(evidence, settings), choice)
+    return _told(settings, listener.spec, measure(evidence, settings), choice)
 
 
 def _quantised(

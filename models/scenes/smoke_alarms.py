@@ -21,8 +21,6 @@ TIMING_SPREAD, BEEP_JITTER_S = 0.08, 0.004
 """How far an alarm's clock and one beep's edges stray: together below the 10 % of the standards."""
 PIEZO_HZ = (2900.0, 3400.0)
 """What the piezo sounders of smoke alarms resonate at; EN 14604 allows nominally at most 3.5 kHz."""
-LOW_FREQUENCY_HZ = (468.0, 572.0)
-"""NFPA 72 (18.4.6.3) for sleeping rooms: a square wave or its equal of 520 Hz +-10 %."""
 BEEP_PERIOD_S, SWEEP_HZ = (0.1, 0.3), (2400.0, 3600.0)
 """EN 14604 sets the level (85 dB(A) at 3 m) and leaves the rhythm open: fast beeps and sweeps, as sold."""
 
@@ -35,7 +33,10 @@ def _temporal_three(rng: np.random.Generator, rate_hz: int) -> Signal:
 
 
 def _low_frequency(rng: np.random.Generator, rate_hz: int) -> Signal:
-    """Play a square wave of 520 Hz through a small cone that falls off below and rises above."""
+    """Play a square wave of 520 Hz +-10 % through a small cone that falls off below and rises above.
+
+    NFPA 72 (18.4.6.3) asks for such a wave, or its equal, in sleeping rooms.
+    """
     beeps_s = _temporal_three_beeps(rng)
     pitch = np.full(_samples(beeps_s, rate_hz), rng.uniform(475.0, 565.0))
     square = pulse_train(rng.uniform(0.46, 0.54), 30)

@@ -149,6 +149,8 @@ def test_a_siren_of_two_tones_holds_two_pitches() -> None:
         often = np.sort(np.unique(np.round(pitch_hz / 20.0), return_counts=True)[1])[::-1]
         assert often.size > 1
         assert often[:2].sum() > 0.9 * pitch_hz.size
+        changes = np.flatnonzero(np.abs(np.diff(np.log(pitch_hz))) > 0.08)
+        assert np.diff(changes, prepend=0, append=pitch_hz.size).max() <= 1.1 / 0.05
 
 
 def test_a_rotor_is_louder_the_faster_it_turns() -> None:

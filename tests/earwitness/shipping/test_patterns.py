@@ -5,7 +5,7 @@ import pytest
 
 from earwitness.evaluation.listener import Listener
 from earwitness.evaluation.robustness import Trial
-from earwitness.shipping.patterns import SNRS_DB, Tried, found_by_pattern, try_patterns
+from earwitness.shipping.patterns import SNRS_DB, Tried, found_by_pattern, meets, try_patterns
 from models import catalogue
 from models.dataset import to_pcm
 from models.scenes.alarms import PATTERNS
@@ -38,6 +38,23 @@ def test_every_pattern_sounds_at_every_snr(trial: Trial) -> None:
 @pytest.mark.parametrize(("threshold", "found"), [(1e-9, True), (1.0, False)])
 def test_what_is_found_depends_on_thresholds(trial: Trial, threshold: float, found: bool) -> None:
     assert {one.found for one in tried_at(trial, threshold)} == {found}
+
+
+@pytest.mark.parametrize(
+    ("span", "met"),
+    [
+        ((0.0, 1.0), False),
+        ((0.0, 2.0), False),
+        ((0.0, 2.5), True),
+        ((3.0, 4.0), True),
+        ((0.0, 9.0), True),
+        ((4.5, 9.0), True),
+        ((5.0, 9.0), False),
+    ],
+)
+def test_a_detection_before_or_after_an_alert_is_not_of_it(span: tuple[float, float], met: bool) -> None:
+    assert meets([span], 2.0, 5.0) == met
+    assert meets([(0.0, 1.0), span], 2.0, 5.0) == met
 
 
 def test_shares_are_of_a_pattern_at_an_snr() -> None:
