@@ -51,7 +51,8 @@ class TriggerSettings:
     """
 
     shape: str = "medium"
-    steps: int = 2000
+    steps: int = 6000
+    """With 2,000 it rejected half as much where it passed as much."""
     batch: int = 160
     learning_rate: float = 2e-2
     weight_decay: float = 0.01
@@ -93,7 +94,9 @@ def train_trigger(
         chosen = np.sort(rng.integers(len(targets), size=settings.batch - SILENT))
         power = nn.functional.pad(_power(lessons, ends, chosen), (0, 0, 0, 0, 0, SILENT))
         wanted = nn.functional.pad(targets[chosen], (0, SILENT))
-        logits = trigger.network(pool_features(power))[:, 0]
+        # In this layout a step takes half as long.
+        features = pool_features(power).to(memory_format=torch.channels_last)
+        logits = trigger.network(features)[:, 0]
         loss = nn.functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight)
         optimiser.zero_grad()
         torch.autograd.backward(loss)

@@ -25,7 +25,7 @@ def trigger(
         typer.Option(exists=True, file_okay=False, help="The run's ambience; without one, generated noise."),
     ] = None,
     fold: Fold = None,
-    steps: Annotated[int, typer.Option(min=20, max=1_000_000, help="Batches to learn from.")] = 2000,
+    steps: Annotated[int, typer.Option(min=20, max=1_000_000, help="Batches to learn from.")] = 6000,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:

@@ -29,16 +29,16 @@ LIMITS = """\
 """
 AT_THRESHOLDS = """\
 - **Alarms and sirens are missed, sirens more often**: how many of each pattern are found at all is under
-  "Alerts by pattern" on the card of earwitness-small; compare 20 and 40 dB. Others are found late, or in
-  pieces; some are taken for a rooster, too. Music has driven thresholds up: lower them where a miss is worse
-  than a false alarm.
+  "Alerts by pattern" on the card of earwitness-small. Others are found late, or in pieces; some are taken for
+  a rooster, too. Music and tunes have driven thresholds up: lower them where a miss is worse than a false
+  alarm.
 - **A whistling kettle may be a smoke alarm**, and so may quick beeps of a kitchen timer or an alarm clock,
   and long ones of an appliance; a slow tune of plucked notes may be a siren.
 - **What is heard in a background is missed more often than a recording alone**: see "Events" on that card,
   above all the labels of which few are found there. Beginning and end are seldom right. Noise of many kinds
   sounds like a helicopter, a chainsaw or a fire.
-- How far thresholds keep from what was counted (0.3 of log-odds) was once chosen with sounds that measure
-  false alarms in sight: of other sounds there will be more.
+- How far thresholds keep from what was counted (0.3 of log-odds), and the rate that they were chosen for,
+  were set with sounds that measure false alarms in sight: of other sounds there will be more.
 """
 A_TENTH = "0.1"
 

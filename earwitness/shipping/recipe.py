@@ -81,7 +81,7 @@ class Recipe:
     """Negatives that thresholds are chosen by."""
     testing: Mapping[str, Sequence[Entry]]
     """Negatives that only measure."""
-    per_hour: float = 3.0
+    per_hour: float = 2.0
     """False alarms an hour, over all labels, that thresholds are chosen for, on negatives that are harder
     than most places: more than a quarter of them is music, an eighth is generated noise."""
     evaluate: EvaluateSettings = field(default_factory=lambda: EvaluateSettings(passes=2, alarms=24))

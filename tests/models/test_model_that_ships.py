@@ -20,8 +20,6 @@ DIRECTORY = catalogue.CATALOGUE / "earwitness-small" / "2"
 SMALL = catalogue.CATALOGUE / "earwitness-small-int8" / "2"
 TRIGGER = catalogue.CATALOGUE / "earwitness-trigger" / "1"
 LARGEST_BATCH = 64
-OFTEN_MISSED = ("two_tone", "air_raid")
-"""Patterns of sirens of which the cards say how seldom they are found: nothing is asked of them here."""
 PHASES_S = (0.0, 0.1, 0.2, 0.3, 0.4)
 """Moments of a hop: where windows cut a pattern decides what each of them hears."""
 every_model = pytest.mark.parametrize("directory", [DIRECTORY, SMALL, TRIGGER], ids=lambda d: d.parent.name)
@@ -117,7 +115,7 @@ def test_an_alert_is_found_over_a_background_and_not_taken_for_the_other(
 
 
 @pytest.mark.parametrize("directory", [DIRECTORY, SMALL], ids=lambda d: d.parent.name)
-@pytest.mark.parametrize("snr_db", [0.0, 5.0, 15.0, 25.0, 35.0])
+@pytest.mark.parametrize("snr_db", [0.0, 5.0, 15.0, 25.0, 35.0, 50.0])
 @pytest.mark.parametrize("begins_s", PHASES_S)
 def test_a_clear_smoke_alarm_is_found_wherever_windows_cut_it(
     spec: ModelSpec, begins_s: float, snr_db: float, directory: Path
@@ -159,7 +157,7 @@ def test_an_alert_is_found_without_any_background(
 
 @pytest.mark.parametrize(
     ("label", "pattern"),
-    [(label, pattern) for label in ALERTS for pattern in PATTERNS[label] if pattern not in OFTEN_MISSED],
+    [(label, pattern) for label in ALERTS for pattern in PATTERNS[label]],
 )
 def test_alerts_of_the_other_generator_are_found_in_a_clear_scene(
     spec: ModelSpec, label: str, pattern: str
