@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ def _int8(spec: ModelSpec, figures: Figures) -> dict[str, str]:
         "What it is": f"{figures['made_with']['name']} with 8-bit weights and activations in its network, "
         "quantised after training; the front end and the head are float32. Data, limits and thresholds are "
         "those of that model: see its card.",
-        "Measured": _table(head, rows) + "\n" + _speeds(of["shipped"]),
+        "Measured": "Windows of digital silence are among those whose top label is compared, though it means "
+        "nothing there.\n\n" + _table(head, rows) + "\n" + _speeds(of["shipped"]),
         "Limits": LIMITS + AT_THRESHOLDS,
     }
 
@@ -227,12 +229,13 @@ def _patterns(of: Figures) -> str:
         [label, name.replace("_", " "), *(f"{found['right']} of {found['all']}" for found in by_snr.values())]
         for label, name, by_snr in patterns
     ]
-    widest = max(each["high"] - each["low"] for _, _, by_snr in patterns for each in by_snr.values()) / 2
+    shares = [each for _, _, by_snr in patterns for each in by_snr.values()]
+    widest = max(max(of["high"] - of["value"], of["value"] - of["low"]) for of in shares)
     return (
         "The second generator's patterns, one by one, over held-out ambience, in rooms, half of them through "
         "a loudspeaker: of how many anything was detected as their label while they sounded, however late or "
         "short, by SNR. By the first seed's networks, each without that ambience, at thresholds chosen on "
-        f"the other folds; a share is known to {100 * widest:.0f} points either way, with 95 % "
+        f"the other folds; a share is known to {ceil(100 * widest)} points either way, with 95 % "
         "confidence.\n\n" + _table(("label", "pattern", *(f"{snr} dB" for snr in patterns[0][2])), rows)
     )
 

@@ -21,6 +21,7 @@ from schemas.model import ModelSpec
 
 SNRS_DB = (0.0, 20.0, 40.0)
 STREAM_S = 40.0
+"""Of background around each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,10 @@ def try_patterns(trial: Trial, spec: ModelSpec, each: int, seed: list[int]) -> I
     made = StreamSettings(rate_hz=spec.sample_rate_hz, length_s=STREAM_S, events=(1, 1))
     for label in alarm_labels(spec):
         for pattern in PATTERNS[label]:
-            for snr_db in np.tile(SNRS_DB, each).tolist():
+            for snr_db in SNRS_DB * each:
                 alarm = draw_placed_alarm(rng, label, spec.sample_rate_hz, pattern)
-                clear = replace(made, snr_db=(snr_db, snr_db))
-                stream = draw_stream(rng, [alarm], trial.backgrounds, clear)
+                at_snr = replace(made, snr_db=(snr_db, snr_db))
+                stream = draw_stream(rng, [alarm], trial.backgrounds, at_snr)
                 (scene,) = hear_streams(trial.listener, [stream])
                 ((begin_s, end_s, _),) = scene.truth
                 found = meets(scene.heard.decided_by(spec).spans(label), begin_s, end_s)

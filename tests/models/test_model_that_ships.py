@@ -126,16 +126,17 @@ def test_a_clear_smoke_alarm_is_found_wherever_windows_cut_it(
         assert found(spec, "smoke_alarm", sounds.mix(alarm, background, snr_db), directory), seed
 
 
+@pytest.mark.parametrize("directory", [DIRECTORY, SMALL], ids=lambda d: d.parent.name)
 @pytest.mark.parametrize("sweep", [sounds.WAIL, sounds.YELP], ids=["wail", "yelp"])
 @pytest.mark.parametrize("snr_db", [0.0, 5.0, 15.0, 25.0, 35.0, 50.0])
 @pytest.mark.parametrize("begins_s", PHASES_S)
 def test_a_clear_siren_is_found_wherever_windows_cut_it(
-    spec: ModelSpec, begins_s: float, snr_db: float, sweep: sounds.Sweep
+    spec: ModelSpec, begins_s: float, snr_db: float, sweep: sounds.Sweep, directory: Path
 ) -> None:
     siren = begun(sounds.siren(7.0, 16_000, sweep), begins_s)
     for seed in range(3):
         background = sounds.ambience(np.random.default_rng(seed), siren.size / 16_000, 16_000)
-        assert found(spec, "siren", sounds.mix(siren, background, snr_db)), seed
+        assert found(spec, "siren", sounds.mix(siren, background, snr_db), directory), seed
 
 
 @pytest.mark.parametrize(

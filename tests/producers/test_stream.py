@@ -87,7 +87,8 @@ def radio(tmp_path: Path, site: Web) -> str:
 def test_a_web_radio_that_hangs_up_goes_on_in_a_new_epoch(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # The site sends a quarter of a second ahead: away for less than that, nothing is missing.
+    # The site sends a quarter of a second ahead: away for less than that, nothing is missing. It is away for
+    # two pauses at least.
     away_for_longer = StreamSettings(again=Again(pause_s=0.5))
     with web() as site:
         running = Running(radio(tmp_path, site), away_for_longer)
