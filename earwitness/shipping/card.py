@@ -230,7 +230,7 @@ def _patterns(of: Figures) -> str:
         for label, name, by_snr in patterns
     ]
     shares = [each for _, _, by_snr in patterns for each in by_snr.values()]
-    widest = max(max(of["high"] - of["value"], of["value"] - of["low"]) for of in shares)
+    widest = max(max(each["high"] - each["value"], each["value"] - each["low"]) for each in shares)
     return (
         "The second generator's patterns, one by one, over held-out ambience, in rooms, half of them through "
         "a loudspeaker: of how many anything was detected as their label while they sounded, however late or "
