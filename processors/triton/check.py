@@ -72,14 +72,16 @@ async def in_time(asked: Coroutine[Any, Any, T], deadline_s: float, spare_s: flo
     """Wait for calls that have deadlines of their own, together `deadline_s`.
 
     Raises:
-        StopError: gRPC did not keep them. It was seen once, after servers had been killed: no call of the
-            process ended any more, while another process was answered.
+        AwayError: their connections were closed meanwhile.
+        StopError: gRPC did not keep them.
 
     """
     task = asyncio.ensure_future(asked)
     try:
         for time_s in (deadline_s + spare_s, spare_s):  # whoever was frozen finds the first time over
             await asyncio.wait({task}, timeout=time_s)
+            if task.cancelled():  # gRPC does that to the calls of a channel that is closed; we were not
+                raise AwayError("its connections were closed while it was asked")
             if task.done():
                 return task.result()
     finally:

@@ -219,11 +219,13 @@ class Pool:
         return "; ".join(f"{one.address} is {one.state.value}: {one.reason}" for one in self.endpoints)
 
     def _on_end(self, keeper: "asyncio.Task[None]") -> None:
-        if not keeper.cancelled() and keeper.exception() is not None:
-            logger.error("an endpoint's keeper ended", exc_info=keeper.exception())
-            self._error = keeper.exception()
-            self._change.set()
-            self._wake_all()
+        error = asyncio.CancelledError() if keeper.cancelled() else keeper.exception()
+        if error is None or (self.closed and keeper.cancelled()):
+            return
+        logger.error("an endpoint's keeper ended", exc_info=error)
+        self._error = error
+        self._change.set()
+        self._wake_all()
 
 
 def _owner(settings: ScorerSettings) -> Owner | None:

@@ -9,6 +9,7 @@ import pytest
 
 from infra.local.triton import TritonServer
 from processors.score import ONNX_IDENTITY, OnnxScorer
+from processors.triton import endpoint
 from schemas.errors import ConfigurationError, StopError
 from tests.conftest import TritonServers
 from tests.processors.tiny_model import loudness_that_fails_when_loud, write_model
@@ -75,6 +76,20 @@ async def test_a_frozen_servers_batches_are_scored_elsewhere_and_it_spoils_nothi
         before = calls(metrics, one)
         await until(lambda: calls(metrics, one) >= before + 50)
         await load.more(200)
+
+
+async def test_a_server_that_is_ejected_while_it_is_asked_is_asked_again(
+    rig: Rig, pair: tuple[TritonServer, TritonServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "WATCH_S", 0.0)  # there is always a question that its ejection cuts short
+    one, _ = pair
+    async with rig.scorer(*pair) as (scorer, metrics), loaded(rig, scorer) as load:
+        await load.more(50)
+        one.freeze()
+        await until(lambda: not is_ready(metrics, one))
+        await load.more(50)
+        one.thaw()
+        await until(lambda: is_ready(metrics, one))
 
 
 async def test_batches_wait_while_all_servers_are_away_and_go_on_when_one_is_back(
@@ -206,6 +221,18 @@ async def test_a_server_that_comes_back_with_another_model_is_not_used(
         record for record in caplog.records if record.message.startswith(f"Triton {one.url} is refused")
     ]
     assert len(refused) == 1
+
+
+async def test_scoring_ends_when_nobody_asks_an_endpoint_any_more(
+    rig: Rig, triton_servers: TritonServers
+) -> None:
+    server = triton_servers(rig.repository, ["tiny"])
+    async with rig.scorer(server) as (scorer, _), loaded(rig, scorer) as load:
+        await load.more(10)
+        scorer._pool._keepers[0].cancel()
+        with pytest.raises(StopError, match="scoring ended: CancelledError"):
+            await load.more(100_000)
+        load.give_up()
 
 
 async def test_closing_ends_what_waits_at_once(rig: Rig, triton_servers: TritonServers) -> None:
