@@ -4,6 +4,7 @@ Where a server cannot be started the tests that need it fail, unless this machin
 to run one and is not a build machine (`CI=true`): a test that never runs must not look green.
 """
 
+import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -25,6 +26,16 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 TritonServers = Callable[..., TritonServer]
 """Starts a Triton, with the arguments of `start_triton`."""
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    """Leave the root logger as it was: a command that ran in this process would log to a closed stream."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
