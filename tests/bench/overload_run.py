@@ -35,11 +35,11 @@ from tests.integration.harness import (
     timelines,
     wait_until,
 )
-from tests.integration.quick_model import write_quick_model
+from tests.integration.quick_model import write_busy_model
 from tests.integration.undisturbed import accounted_for, stored
 
-BUSY_CHANNELS, BATCH_WINDOWS, FRAME_MS = 64, 8, 50
-"""About 6 ms a window on one core, so that frames of many sensors cost little beside it."""
+WINDOW_S, BATCH_WINDOWS, FRAME_MS = 0.006, 8, 50
+"""A window takes so long that frames of many sensors cost little beside it."""
 PROBE_SENSORS, PROBE_S, PROBE_WITHIN_S = 20, 15.0, 300.0
 LIVE_S, LIVE_WARM_UP_S = 15.0, 5.0
 STEP_S, CLOSES_S = 1.0, 60.0
@@ -115,7 +115,7 @@ class OverloadBench:
         self._servers, self._programs = kafka.bootstrap_servers, programs
         self._sounds = sounds_in(folder / "sounds")
         self._sheds = {"worker.overload": "shed", "worker.deadline_ms": deadline_ms}
-        self._model = write_quick_model(folder / "busy", BUSY_CHANNELS)
+        self._model = write_busy_model(folder / "busy", WINDOW_S)
 
     @property
     def spec(self) -> ModelSpec:

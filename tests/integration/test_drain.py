@@ -9,17 +9,17 @@ from infra.local.kafka import start_kafka
 from producers.clips import ClipPool
 from producers.fleet import FleetSettings
 from tests.integration.harness import Programs, Tenant, play, wait_until
-from tests.integration.quick_model import write_quick_model
+from tests.integration.quick_model import write_busy_model
 
 LEAVES_WITHIN_S = 16.0
-BUSY_CHANNELS, BACKLOG_WINDOWS = 64, 100
+WINDOW_S, BACKLOG_WINDOWS = 0.01, 100
 
 
 @pytest.mark.timeout(120)
 def test_a_worker_whose_broker_stands_still_ends_in_time_and_says_what_it_leaves(
     programs: Programs, recordings: ClipPool, tmp_path: Path
 ) -> None:
-    model = write_quick_model(tmp_path / "busy", BUSY_CHANNELS)
+    model = write_busy_model(tmp_path / "busy", WINDOW_S)
     with start_kafka() as node:
         tenant = Tenant(node.bootstrap_servers, "drain").create(2)
         worker = programs.work(tenant, model)

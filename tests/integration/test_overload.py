@@ -12,11 +12,11 @@ from producers.clips import ClipPool
 from producers.fleet import FleetReport, FleetSettings
 from schemas.coverage import Coverage, Outcome
 from tests.integration.harness import RATE_HZ, Programs, Tenant, Timeline, Worker, play, timelines, wait_until
-from tests.integration.quick_model import HOP_SAMPLES, write_quick_model
+from tests.integration.quick_model import HOP_SAMPLES, write_busy_model
 from tests.integration.undisturbed import accounted_for, stored
 
-BUSY_CHANNELS = 136
-"""A window takes some 28 ms: a scorer bears 18 sensors, an eighth of MANY and nine times FEW."""
+WINDOW_S = 0.028
+"""A scorer bears 18 sensors, an eighth of MANY and nine times FEW."""
 MANY, FEW, OVER_S, CALM_S = 140, 2, 20.0, 12.0
 FRAME_MS, BATCH_WINDOWS = 100, 8
 SETTLED_S = 6.0
@@ -27,7 +27,7 @@ PARTITIONS = 4
 
 @pytest.fixture
 def busy_model(tmp_path: Path) -> Path:
-    return write_quick_model(tmp_path / "busy", BUSY_CHANNELS)
+    return write_busy_model(tmp_path / "busy", WINDOW_S)
 
 
 def said(tenant: Tenant, reports: list[FleetReport]) -> list[Coverage]:

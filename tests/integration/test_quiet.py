@@ -24,12 +24,14 @@ from tests.integration.harness import (
     unended,
     wait_until,
 )
-from tests.integration.quick_model import write_quick_model
+from tests.integration.quick_model import write_busy_model
 
 SOON_S = 3.0
 STAYS_S = (4.0, 3.0)
-PARTITIONS, HEAVY_CHANNELS = 4, 64
+PARTITIONS = 4
 MANY, SECONDS, SPEED = 10, 80.0, 20.0
+WINDOW_S = 0.01
+"""A scorer bears 100 windows a second at most, a quarter of what MANY send at SPEED."""
 BACKLOG_WINDOWS, BATCH_WINDOWS = 16, 8
 CATCH_UP_S = 120.0
 pytestmark = pytest.mark.timeout(300)
@@ -115,7 +117,7 @@ def test_a_slow_scorer_loses_nothing_and_stays_in_its_group(
     tenant: Tenant, programs: Programs, recordings: ClipPool, tmp_path: Path
 ) -> None:
     tenant.create(PARTITIONS)
-    slow = write_quick_model(tmp_path / "slow", HEAVY_CHANNELS)
+    slow = write_busy_model(tmp_path / "slow", WINDOW_S)
     backlog = {"batch__max_windows": BATCH_WINDOWS, "batch__max_backlog_windows": BACKLOG_WINDOWS}
     worker = programs.work(tenant, slow, **backlog)
     worker.ready()
