@@ -54,6 +54,20 @@ async def _work(settings: Settings, decision: Decision, codec: Codec) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     scorers = Scorers(open_scorer(settings, metrics))
+    try:
+        worker = await _worker(settings, decision, codec, scorers, metrics)
+        async with serve_status(settings.status, metrics.registry, lambda: worker.ready) as port:
+            logger.info("status on http://%s:%d", settings.status.host, port)
+            await worker.run(stop)
+    finally:
+        await scorers.close()  # as the worker does at its end, if it came to run
+    logger.info("stopped")
+
+
+async def _worker(
+    settings: Settings, decision: Decision, codec: Codec, scorers: Scorers, metrics: Metrics
+) -> Worker:
+    """Make a worker that has a scorer for each decision that counts now."""
     rollouts = await _rollouts(settings, decision, codec)
     counting = [decision] if rollouts is None else rollouts.counting(round(time.time() * 1000))
     if decision.digest not in {counts.digest for counts in counting} and not settings.topics.shadow:
@@ -67,7 +81,7 @@ async def _work(settings: Settings, decision: Decision, codec: Codec) -> None:
     if settings.worker.overload == "shed":
         told = "overload = shed: what cannot be heard within %d ms is skipped, and coverage says SHED"
         logger.warning(told, settings.worker.deadline_ms)
-    worker = Worker(
+    return Worker(
         decision,
         codec,
         scorers,
@@ -78,10 +92,6 @@ async def _work(settings: Settings, decision: Decision, codec: Codec) -> None:
         roster_of(settings),
         rollouts,
     )
-    async with serve_status(settings.status, metrics.registry, lambda: worker.ready) as port:
-        logger.info("status on http://%s:%d", settings.status.host, port)
-        await worker.run(stop)
-    logger.info("stopped")
 
 
 async def _rollouts(settings: Settings, decision: Decision, codec: Codec) -> Rollouts | None:

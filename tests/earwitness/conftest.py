@@ -1,8 +1,6 @@
 """A model small enough for unit tests, and an environment with no settings in it."""
 
-import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,16 +31,6 @@ def no_settings_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.upper().startswith("EARWITNESS_") and name != "EARWITNESS_CACHE":
             monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def logging_as_before() -> Iterator[None]:
-    """Undo what the command line does to the root logger."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 
 @pytest.fixture
-def complaint(logging_as_before: None, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+def complaint(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """What the program said on standard error, which must be one line of its own."""
 
     def of_the_last_run() -> str:

@@ -49,7 +49,7 @@ def test_the_bar_is_as_long_as_the_sound_is_loud(dbfs: float, filled: int) -> No
 
 
 def test_on_a_terminal_the_line_is_alive_and_the_log_stands_above_it(
-    logging_as_before: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Terminal:
         """Standard error, as a terminal."""

@@ -64,7 +64,7 @@ class Command:
 
 
 @pytest.fixture
-def scan(tiny_model: Path, logging_as_before: None) -> Command:
+def scan(tiny_model: Path) -> Command:
     return Command(tiny_model)
 
 

@@ -29,7 +29,7 @@ def write_busy_model(directory: Path, window_s: float) -> Path:
     """Write one that hears the same, and does so much useless work that a window takes a core `window_s`.
 
     It is measured, since one machine does in 3 ms what another does in 7, and in processor time, since
-    other tests run meanwhile. It may take half as long again: channels come by 16.
+    other tests run meanwhile. It may take nearly twice as long: channels come by 16.
     """
     channels = 16
     while _window_s(_write(directory, "busy", _model(channels, loud_at=800.0), "1")) < window_s:
