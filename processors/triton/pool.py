@@ -219,11 +219,10 @@ class Pool:
         return "; ".join(f"{one.address} is {one.state.value}: {one.reason}" for one in self.endpoints)
 
     def _on_end(self, keeper: "asyncio.Task[None]") -> None:
-        error = asyncio.CancelledError() if keeper.cancelled() else keeper.exception()
-        if error is None or (self.closed and keeper.cancelled()):
+        if self.closed and keeper.cancelled():
             return
-        logger.error("an endpoint's keeper ended", exc_info=error)
-        self._error = error
+        self._error = asyncio.CancelledError() if keeper.cancelled() else keeper.exception()
+        logger.error("an endpoint's keeper ended", exc_info=self._error)
         self._change.set()
         self._wake_all()
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from socket import socket
 
 import pytest
 
 from earwitness.play import clip_pool
 from infra.local.kafka import KafkaServer
+from infra.local.ports import LOOPBACK
 from infra.local.secure import start_secure_kafka
 from producers.clips import ClipPool
 from producers.sources.files import files_in
@@ -43,6 +45,15 @@ def programs(tmp_path: Path) -> Iterator[Programs]:
 def quick_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model that hears much."""
     return write_quick_model(tmp_path_factory.mktemp("model") / "quick")
+
+
+@pytest.fixture
+def port_in_use() -> Iterator[int]:
+    """A port on which somebody listens."""
+    with socket() as listening:
+        listening.bind((LOOPBACK, 0))
+        listening.listen()
+        yield listening.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

@@ -5,15 +5,16 @@ It hears something in nearly every recording, and changes its mind often: detect
 
 from pathlib import Path
 from time import thread_time
+from timeit import repeat
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from schemas.model import MODEL_FILE, SPEC_FILE, ModelSpec, file_digest
+from processors.score import OnnxScorer
+from schemas.model import MODEL_FILE, SPEC_FILE, ModelSpec, file_digest, read_spec
 
 RATE_HZ, WINDOW_SAMPLES, HOP_SAMPLES = 16_000, 16_000, 8_000
 LABELS = ("loud", "bright", "growing")
@@ -38,16 +39,8 @@ def write_busy_model(directory: Path, window_s: float) -> Path:
 
 
 def _window_s(directory: Path) -> float:
-    alone = ort.SessionOptions()
-    alone.intra_op_num_threads = 1  # the caller's own, whose time is taken
-    session = ort.InferenceSession(directory / MODEL_FILE, alone, providers=["CPUExecutionProvider"])
-    silence = {"audio": np.zeros((1, WINDOW_SAMPLES), np.int16)}
-    took_s = []
-    for _ in range(3):  # the first is slow, and others can be
-        since_s = thread_time()
-        session.run(None, silence)
-        took_s.append(thread_time() - since_s)
-    return min(took_s)
+    scorer, silence = OnnxScorer(directory, read_spec(directory)), np.zeros((1, WINDOW_SAMPLES), np.int16)
+    return min(repeat(lambda: scorer.run(silence), timer=thread_time, number=1, repeat=3))
 
 
 def _write(directory: Path, name: str, model: onnx.ModelProto, version: str) -> Path:

@@ -2,11 +2,10 @@
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from socket import socket
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -198,15 +197,6 @@ def test_outputs_with_another_partition_count_than_the_frames(
     uneven.create(partitions=2)
     line = refused(tmp_path, worker_settings(uneven, quick_model)).line
     assert "partition count of uneven.audio.coverage is 3; accepted: 2" in line
-
-
-@pytest.fixture
-def port_in_use() -> Iterator[int]:
-    """A port on which somebody listens."""
-    with socket() as listening:
-        listening.bind((LOOPBACK, 0))
-        listening.listen()
-        yield listening.getsockname()[1]
 
 
 def test_a_status_port_that_is_in_use(

@@ -1,7 +1,6 @@
 """`earwitness work` and `doctor` with a Triton that serves something else: what is wrong, and where."""
 
 import shutil
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,20 +104,19 @@ def test_a_triton_that_nobody_started_is_waited_for_and_then_named(tenant: Tenan
 
 
 def test_a_worker_that_cannot_start_says_nothing_of_the_tritons_that_it_let_go(
-    tenant: Tenant, repository: Path
+    tenant: Tenant, repository: Path, port_in_use: int
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        where = {
-            **settings_of(tenant, repository.parent / "quick"),
-            "scorer.kind": "triton",
-            "scorer.endpoints": "127.0.0.1:1",
-            "scorer.fallback": "onnx",
-            "scorer.start_timeout_s": 1,
-            "status.port": taken.getsockname()[1],
-        }
-        done = run(where, "work")
+    where = {
+        **settings_of(tenant, repository.parent / "quick"),
+        "scorer.kind": "triton",
+        "scorer.endpoints": "127.0.0.1:1",
+        "scorer.fallback": "onnx",
+        "scorer.start_timeout_s": 1,
+        "status.port": port_in_use,
+    }
+    done = run(where, "work")
     assert done.code == WRONG_SETTINGS, done.said
-    assert "status is '127.0.0.1:" in done.said
+    assert f"status is '127.0.0.1:{port_in_use}'" in done.said
     assert "ended" not in done.said
     assert "Traceback" not in done.said
 
